@@ -1,0 +1,81 @@
+//! The load generator: drives a server over loopback websockets, counts what comes back, and says what it cost.
+//!
+//! Each mode is one file (`chat`, `typing`, `idle`, `connect`); `table` turns the JSON lines of several runs into medians.
+//! Below the modes: `stage` (flags and the measured window), `people` (identities and tokens), `session` (one signed-in socket),
+//! `wire` (frames), `ledger` and `histogram` (what is counted), `proc` (what it cost), `report` (how it is told).
+//! Exit code: 0 all well, 1 the run happened but something was lost, doubled, out of order or dropped, 2 wrong flags, 3 could not run.
+
+mod chat;
+mod connect;
+mod histogram;
+mod idle;
+mod ledger;
+mod pacer;
+mod people;
+mod proc;
+mod report;
+mod seat;
+mod session;
+mod stage;
+mod table;
+mod typing;
+mod wire;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::report::{Problem, Report};
+
+#[derive(Parser)]
+#[command(name = "samvad-load", about = "Drives a Samvad server on this machine and reports speed, cost and mistakes")]
+struct Cli {
+    #[command(subcommand)]
+    mode: Mode,
+}
+
+#[derive(Subcommand)]
+enum Mode {
+    /// Pairs exchange messages: durable and delivered per second, latency, and what was lost, doubled or out of order.
+    Chat(chat::Options),
+    /// Pairs send typing indicators: events relayed per second.
+    Typing(typing::Options),
+    /// Connections that do nothing: memory and CPU per connection.
+    Idle(idle::Options),
+    /// Sign-in storm: connections signed in per second.
+    Connect(connect::Options),
+    /// Reads JSON lines of earlier chat runs and prints medians as a markdown table.
+    Table(table::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().mode {
+        Mode::Table(options) => return finish(table::print(&options)),
+        Mode::Chat(options) => runtime(options.common.threads).and_then(|runtime| runtime.block_on(chat::run(options))),
+        Mode::Typing(options) => runtime(options.common.threads).and_then(|runtime| runtime.block_on(typing::run(options))),
+        Mode::Idle(options) => runtime(options.common.threads).and_then(|runtime| runtime.block_on(idle::run(options))),
+        Mode::Connect(options) => runtime(options.common.threads).and_then(|runtime| runtime.block_on(connect::run(options))),
+    };
+    finish(outcome.map(Report::tell))
+}
+
+/// One thread by default: the generator shares the machine with what it measures, and one thread without locks costs least.
+fn runtime(threads: usize) -> Result<Runtime, Problem> {
+    let mut builder = if threads == 1 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    if threads > 1 {
+        builder.worker_threads(threads);
+    }
+    builder.enable_all().build().map_err(|e| format!("cannot start the runtime: {e}"))
+}
+
+fn finish(outcome: Result<bool, Problem>) -> ExitCode {
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(problem) => {
+            eprintln!("samvad-load: {problem}");
+            ExitCode::from(3)
+        }
+    }
+}

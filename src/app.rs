@@ -1,0 +1,92 @@
+//! The house put together: services over a store, socket handlers and routes over the services.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use socketioxide::{ParserConfig, SocketIo};
+use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, Any, CorsLayer};
+
+use crate::auth::Verifier;
+use crate::config::{Config, Cors};
+use crate::delivery::Delivery;
+use crate::handlers::{self, Handlers, WireSettings};
+use crate::models::Timestamp;
+use crate::rest::{self, RestState};
+use crate::server::gate::{self, Gate};
+use crate::services::{Core, Rules, Services};
+use crate::store::Store;
+use crate::transport::Links;
+
+/// The largest packet a client may send, alike on polling and websocket.
+pub const MAX_PACKET_BYTES: usize = 256 * 1024;
+/// Packets waiting for one client; beyond it the connection is closed. Allocated in blocks as it fills.
+const MAX_BUFFERED_PACKETS: usize = 4096;
+
+/// A server that is ready to be listened for.
+pub struct App {
+    /// Sockets and routes.
+    pub router: Router,
+    /// The rules.
+    pub services: Services,
+    /// The socket library, for its shutdown.
+    pub io: SocketIo,
+    /// The connections of all sessions.
+    pub links: Links,
+    /// Set once the server goes down.
+    pub draining: Arc<AtomicBool>,
+}
+
+impl App {
+    /// Puts the server together. Must be called inside a runtime.
+    pub fn new(config: &Config, verifier: Verifier, store: Arc<dyn Store>) -> Self {
+        let core = Core {
+            store,
+            delivery: Arc::new(Delivery::default()),
+            clock: Arc::new(Timestamp::now),
+            tasks: tokio_util::task::TaskTracker::new(),
+            stop: tokio_util::sync::CancellationToken::new(),
+            rules: Rules { delete_window: config.delete_window },
+        };
+        let services = Services::start(core);
+        let links = Links::default();
+        let draining = Arc::new(AtomicBool::new(false));
+
+        let (sockets, io) = SocketIo::builder()
+            .max_payload(MAX_PACKET_BYTES as u64)
+            .ws_max_message_size(MAX_PACKET_BYTES)
+            .ws_max_frame_size(MAX_PACKET_BYTES)
+            .max_buffer_size(MAX_BUFFERED_PACKETS)
+            .connect_timeout(Duration::from_secs(10))
+            .with_parser(ParserConfig::common().max_incoming_binaries(8).max_incoming_binary_buf_size(MAX_PACKET_BYTES))
+            .build_svc();
+        let wire = WireSettings {
+            allow_query_token: config.allow_query_token,
+            legacy_history_response: config.legacy_history_response,
+            echo_to_flutter_sender: config.echo_to_flutter_sender,
+        };
+        handlers::register(&io, Handlers { services: services.clone(), verifier: verifier.clone(), links: links.clone(), wire });
+
+        let gate = Gate { links: links.clone(), draining: Arc::clone(&draining) };
+        let sockets = Router::new()
+            .route_service("/socket.io/", sockets.clone())
+            .route_service("/socket.io", sockets)
+            .layer(from_fn_with_state(gate, gate::pass));
+        let rest = rest::routes(RestState::new(services.clone(), verifier, Arc::clone(&draining)));
+        let router = sockets.merge(rest).layer(cors(&config.cors));
+        Self { router, services, io, links, draining }
+    }
+}
+
+fn cors(allowed: &Cors) -> CorsLayer {
+    match allowed {
+        Cors::Any => CorsLayer::new().allow_origin(Any).allow_methods(Any).allow_headers(AllowHeaders::mirror_request()),
+        Cors::Only(origins) => CorsLayer::new()
+            .allow_origin(AllowOrigin::list(origins.iter().cloned()))
+            .allow_methods(AllowMethods::mirror_request())
+            .allow_headers(AllowHeaders::mirror_request())
+            .allow_credentials(true),
+    }
+}

@@ -1,0 +1,86 @@
+//! One connected socket, as far as delivery is concerned.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use serde_json::value::RawValue;
+
+use crate::models::Participant;
+
+/// Names a connection within this process; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(u64);
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "c{}", self.0)
+    }
+}
+
+/// Why a packet was not queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undelivered {
+    /// The client reads too slowly.
+    Full,
+    /// The client is gone.
+    Closed,
+}
+
+/// The way out to one client. Implemented over the socket library by `handlers`, and by the recorder of the tests.
+pub trait Outlet: Send + Sync {
+    /// Queues one packet; never waits.
+    fn send(&self, event: &str, payload: &RawValue) -> Result<(), Undelivered>;
+
+    /// Cuts the transport, so that the client reconnects by itself.
+    fn close(&self);
+}
+
+/// A connected socket: whose it is, and the way out to it.
+pub struct Connection {
+    id: ConnectionId,
+    identity: Participant,
+    outlet: Box<dyn Outlet>,
+    hears_own_messages: AtomicBool,
+}
+
+impl Connection {
+    /// A connection of this identity.
+    pub fn new(identity: Participant, outlet: Box<dyn Outlet>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self {
+            id: ConnectionId(NEXT.fetch_add(1, Ordering::Relaxed)),
+            identity: identity.identity(),
+            outlet,
+            hears_own_messages: AtomicBool::new(true),
+        }
+    }
+
+    /// Its name.
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// Whose it is; any admin is the shared admin.
+    pub fn identity(&self) -> &Participant {
+        &self.identity
+    }
+
+    /// Whether a message sent here is echoed here as `dm:message_received`. Source: docs/protocol.md#echo.
+    pub fn hears_own_messages(&self) -> bool {
+        self.hears_own_messages.load(Ordering::Relaxed)
+    }
+
+    /// Turns that echo off, for a client that would show its own message twice.
+    pub fn mute_own_messages(&self) {
+        self.hears_own_messages.store(false, Ordering::Relaxed);
+    }
+
+    /// Cuts the transport.
+    pub fn close(&self) {
+        self.outlet.close();
+    }
+
+    pub(super) fn send(&self, event: &str, payload: &RawValue) -> Result<(), Undelivered> {
+        self.outlet.send(event, payload)
+    }
+}

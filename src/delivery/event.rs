@@ -1,0 +1,274 @@
+//! Everything the server says to a socket, one variant each, with its name or both its names.
+//!
+//! Source of names, fields and audiences: docs/protocol.md#server-events.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::models::view::MessageView;
+use crate::models::{Message, MessageId, Participant, ParticipantKind, Profile, Timestamp};
+
+/// An event on its way out. A payload is always exactly one JSON object.
+pub enum ServerEvent {
+    /// First packet of every connection.
+    Connected(Connected),
+    /// Answer to `get_stats`.
+    Stats(Stats),
+    /// A conversation was joined.
+    Joined(Joined),
+    /// A message, to those in the room.
+    MessageReceived(Arc<Message>),
+    /// Confirmation to the sending socket.
+    MessageSent(Arc<Message>),
+    /// A message, to those who are connected but not in the room.
+    NewMessage(Arc<Message>),
+    /// Somebody types.
+    TypingStarted(Typing),
+    /// Somebody stopped typing.
+    TypingStopped(Typing),
+    /// Messages were read.
+    MessagesRead(MessagesRead),
+    /// Messages reached a client of their recipient.
+    MessagesDelivered(MessagesDelivered),
+    /// A message was deleted, for one or for all.
+    MessageDeleted(MessageDeleted),
+    /// A page of history, rendered where it is made because the asker is its only reader; the flag adds the older name.
+    History(Box<RawValue>, bool),
+    /// A request failed; also under the name of its family.
+    Failed(Failure),
+}
+
+impl ServerEvent {
+    /// The names it is emitted under, in order.
+    pub fn names(&self) -> &'static [&'static str] {
+        match self {
+            Self::Connected(_) => &["connected"],
+            Self::Stats(_) => &["stats"],
+            Self::Joined(_) => &["dm:joined"],
+            Self::MessageReceived(_) => &["dm:message_received"],
+            Self::MessageSent(_) => &["dm:message_sent"],
+            Self::NewMessage(_) => &["dm:new_message"],
+            Self::TypingStarted(_) => &["dm:typing_start", "dm:user_typing"],
+            Self::TypingStopped(_) => &["dm:typing_stop", "dm:user_stopped_typing"],
+            Self::MessagesRead(_) => &["dm:messages_read"],
+            Self::MessagesDelivered(_) => &["dm:messages_delivered"],
+            Self::MessageDeleted(_) => &["dm:message_deleted"],
+            Self::History(_, false) => &["dm:history"],
+            Self::History(_, true) => &["dm:history", "dm:history_response"],
+            Self::Failed(failure) if failure.event.starts_with("dm:") => &["error", "dm:error"],
+            Self::Failed(failure) if failure.event.starts_with("call") => &["error", "call:error"],
+            Self::Failed(_) => &["error"],
+        }
+    }
+
+    /// The payload for a listener who calls the conversation `spelling`.
+    pub(super) fn render(&self, spelling: Option<&str>) -> serde_json::Result<Box<RawValue>> {
+        match self {
+            Self::Connected(payload) => raw(payload),
+            Self::Stats(payload) => raw(payload),
+            Self::Joined(payload) => raw(payload),
+            Self::MessageReceived(message) | Self::MessageSent(message) | Self::NewMessage(message) => {
+                raw(&MessageView::new(message, spelling.unwrap_or(message.conversation_key.as_str())))
+            }
+            Self::TypingStarted(payload) | Self::TypingStopped(payload) => raw(&Spelled::new(spelling, payload)),
+            Self::MessagesRead(payload) => raw(&Spelled::new(spelling, payload)),
+            Self::MessagesDelivered(payload) => raw(&Spelled::new(spelling, payload)),
+            Self::MessageDeleted(payload) => raw(&Spelled::new(spelling, payload)),
+            Self::History(page, _) => Ok(page.clone()),
+            Self::Failed(payload) => raw(payload),
+        }
+    }
+}
+
+fn raw<T: Serialize>(payload: &T) -> serde_json::Result<Box<RawValue>> {
+    serde_json::value::to_raw_value(payload)
+}
+
+/// A payload with the listener's name for the conversation in front.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Spelled<'a, T> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversation_id: Option<&'a str>,
+    #[serde(flatten)]
+    payload: &'a T,
+}
+
+impl<'a, T> Spelled<'a, T> {
+    fn new(conversation_id: Option<&'a str>, payload: &'a T) -> Self {
+        Self { conversation_id, payload }
+    }
+}
+
+/// `connected`: who the server takes the client for.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Connected {
+    socket_id: String,
+    user: ConnectedUser,
+    /// Milliseconds since the epoch.
+    timestamp: i64,
+    server_time: Timestamp,
+    protocol: u32,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ConnectedUser {
+    id: String,
+    #[serde(rename = "_id")]
+    document_id: String,
+    user_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    astrologer_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    r#type: ParticipantKind,
+    user_type: ParticipantKind,
+    role: ParticipantKind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile_picture: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    avatar: Option<String>,
+    is_anonymous: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    is_admin: bool,
+}
+
+impl Connected {
+    /// The version of docs/protocol.md a client may rely on.
+    pub const PROTOCOL: u32 = 1;
+
+    /// For this socket and person, now.
+    pub fn new(socket_id: String, person: &Participant, profile: &Profile, now: Timestamp) -> Self {
+        let (id, kind) = (person.id().to_owned(), person.kind());
+        Self {
+            socket_id,
+            user: ConnectedUser {
+                document_id: id.clone(),
+                user_id: id.clone(),
+                astrologer_id: (kind == ParticipantKind::Astrologer).then(|| id.clone()),
+                id,
+                name: profile.name.clone(),
+                r#type: kind,
+                user_type: kind,
+                role: kind,
+                profile_picture: profile.picture.clone(),
+                avatar: profile.picture.clone(),
+                is_anonymous: false,
+                is_admin: kind == ParticipantKind::Admin,
+            },
+            timestamp: now.as_millis(),
+            server_time: now,
+            protocol: Self::PROTOCOL,
+        }
+    }
+}
+
+/// `stats`: how busy the server is. Rooms are not named to clients.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stats {
+    total_rooms: usize,
+    total_connections: usize,
+    rooms: [(); 0],
+}
+
+impl Stats {
+    /// With this many connections.
+    pub fn new(total_connections: usize) -> Self {
+        Self { total_rooms: 0, total_connections, rooms: [] }
+    }
+}
+
+/// `dm:joined`.
+#[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Joined {
+    /// As the client wrote it.
+    pub conversation_id: String,
+    /// Always true; older clients look at it.
+    pub success: bool,
+    /// Canonical key; the text of the client while nobody knows the conversation.
+    pub conversation_key: String,
+    /// What the asker has to read there.
+    pub unread_count: u32,
+}
+
+/// `dm:typing_start`, `dm:typing_stop` and their second names.
+#[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Typing {
+    /// Who types.
+    pub user_id: String,
+    /// Kind of who types.
+    pub user_type: ParticipantKind,
+    /// Name of who types.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_name: Option<String>,
+}
+
+/// `dm:messages_read`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MessagesRead {
+    /// Oldest first.
+    pub message_ids: Vec<MessageId>,
+    /// Id of the reader.
+    pub read_by: String,
+    /// Kind of the reader.
+    pub read_by_type: ParticipantKind,
+    /// When.
+    pub read_at: Timestamp,
+}
+
+/// `dm:messages_delivered`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MessagesDelivered {
+    /// In no order.
+    pub message_ids: Vec<MessageId>,
+    /// Id of the recipient.
+    pub delivered_to: String,
+    /// When.
+    pub delivered_at: Timestamp,
+}
+
+/// `dm:message_deleted`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageDeleted {
+    /// Which.
+    pub message_id: MessageId,
+    /// `me` or `everyone`.
+    pub scope: &'static str,
+    /// Id of who deleted it.
+    pub deleted_by: String,
+    /// When.
+    pub deleted_at: Timestamp,
+}
+
+/// `error`, with `dm:error` or `call:error`.
+#[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// For people.
+    pub message: String,
+    /// The code again, under the name older clients read.
+    pub error: &'static str,
+    /// The stable word.
+    pub code: &'static str,
+    /// The event that failed.
+    pub event: String,
+    /// What it was about, if the client said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation_id: Option<String>,
+    /// Milliseconds to wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+    /// True if the same request may succeed later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retryable: Option<bool>,
+}

@@ -1,0 +1,157 @@
+//! The only place that emits. It knows every connection, which rooms it sits in, and turns one event into one packet per socket.
+//!
+//! An emission is a hint, never the delivery itself: what matters is in the store, and a client that cannot keep up is
+//! disconnected so that it comes back and catches up.
+
+mod audience;
+mod connection;
+mod event;
+mod registry;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use tracing::{error, warn};
+
+pub use audience::Audience;
+pub use connection::{Connection, ConnectionId, Outlet, Undelivered};
+pub use event::{Connected, Failure, Joined, MessageDeleted, MessagesDelivered, MessagesRead, ServerEvent, Stats, Typing};
+pub use registry::MAX_WAITING;
+
+use crate::models::{ConversationKey, Participant};
+use registry::{Registry, Target};
+
+/// Emits events to connections. One for the whole process.
+#[derive(Default)]
+pub struct Delivery {
+    registry: Registry,
+}
+
+/// Who was handed an event.
+#[derive(Default)]
+pub struct Reached(Vec<Arc<Connection>>);
+
+impl Reached {
+    /// Whether a connection of this identity was among them.
+    pub fn includes(&self, person: &Participant) -> bool {
+        self.0.iter().any(|c| c.identity().is_same_identity(person))
+    }
+
+    /// How many connections.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl Delivery {
+    /// Emits one event to everybody of the audience: each socket gets each of the event's names once, with the conversation
+    /// named as that socket named it.
+    ///
+    /// A connection whose buffer is full is closed. An audience that names nobody reaches nobody (and is logged as our mistake).
+    pub fn emit(&self, audience: &Audience<'_>, event: &ServerEvent) -> Reached {
+        if audience.is_empty() {
+            error!(event = event.names()[0], "an event was emitted to an empty audience");
+            return Reached::default();
+        }
+        let [targets] = self.registry.resolve([audience]);
+        self.hand_out(targets, event)
+    }
+
+    /// Emits two events to two audiences that are looked up at the same instant.
+    pub fn emit_both(&self, first: (&Audience<'_>, &ServerEvent), second: (&Audience<'_>, &ServerEvent)) -> [Reached; 2] {
+        let [to_first, to_second] = self.registry.resolve([first.0, second.0]);
+        [self.hand_out(to_first, first.1), self.hand_out(to_second, second.1)]
+    }
+
+    fn hand_out(&self, targets: Vec<Target>, event: &ServerEvent) -> Reached {
+        let mut rendered: HashMap<Option<Arc<str>>, Box<RawValue>> = HashMap::with_capacity(1);
+        let mut reached = Vec::with_capacity(targets.len());
+        for Target { connection, spelling } in targets {
+            if !rendered.contains_key(&spelling) {
+                match event.render(spelling.as_deref()) {
+                    Ok(payload) => drop(rendered.insert(spelling.clone(), payload)),
+                    Err(e) => {
+                        error!(event = event.names()[0], "an event cannot be written as JSON: {e}");
+                        return Reached(reached);
+                    }
+                }
+            }
+            if self.hand_over(&connection, event, &rendered[&spelling]) {
+                reached.push(connection);
+            }
+        }
+        Reached(reached)
+    }
+
+    fn hand_over(&self, connection: &Connection, event: &ServerEvent, payload: &RawValue) -> bool {
+        for name in event.names() {
+            match connection.send(name, payload) {
+                Ok(()) => {}
+                Err(Undelivered::Closed) => return false,
+                Err(Undelivered::Full) => {
+                    warn!(connection.id = %connection.id(), participant = %connection.identity(), "a client does not keep up; closing it");
+                    self.close(connection);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Hands the greeting to a connection that is in no room yet, so that nothing else can come before it.
+    pub fn greet(&self, connection: &Arc<Connection>, greeting: &ServerEvent) {
+        self.hand_out(vec![Target { connection: Arc::clone(connection), spelling: None }], greeting);
+    }
+
+    /// Adds a connection to the personal room of its identity.
+    pub fn connect(&self, connection: &Arc<Connection>) {
+        self.registry.add(connection);
+    }
+
+    /// Removes a connection from everywhere; repeating does nothing.
+    pub fn disconnect(&self, connection: &Connection) {
+        self.registry.remove(connection);
+    }
+
+    /// Cuts a connection's transport and takes it out of everywhere at once: the library may notice its end only later.
+    pub fn close(&self, connection: &Connection) {
+        connection.close();
+        self.registry.remove(connection);
+    }
+
+    /// Puts a connection into a conversation's room under the spelling it used; an earlier spelling of the same conversation is replaced.
+    pub fn join(&self, connection: &Arc<Connection>, conversation: &ConversationKey, spelling: &str) {
+        self.registry.join(connection, conversation, spelling);
+    }
+
+    /// Lets a connection wait for a conversation nobody knows yet under this spelling; the oldest of more than [`MAX_WAITING`] is dropped.
+    pub fn wait(&self, connection: &Arc<Connection>, spelling: &str) {
+        self.registry.wait(connection, spelling);
+    }
+
+    /// Takes a connection out of the room it joined under this spelling, waiting rooms included. Returns the conversation, if it sat in one.
+    pub fn leave(&self, connection: &Connection, spelling: &str) -> Option<ConversationKey> {
+        self.registry.leave(connection, spelling)
+    }
+
+    /// Moves those who wait under `spelling` and are among `participants` into the room of the conversation it turned out to mean.
+    pub fn admit_waiting(&self, spelling: &str, conversation: &ConversationKey, participants: &[Participant]) {
+        self.registry.admit_waiting(spelling, conversation, participants);
+    }
+
+    /// The spelling under which a connection sits in a conversation's room.
+    pub fn spelling_of(&self, connection: &Connection, conversation: &ConversationKey) -> Option<Arc<str>> {
+        self.registry.spelling_of(connection, conversation)
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.registry.len()
+    }
+
+    /// Every connection, for a shutdown.
+    pub fn all_connections(&self) -> Vec<Arc<Connection>> {
+        self.registry.all()
+    }
+}

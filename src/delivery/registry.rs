@@ -1,0 +1,195 @@
+//! Which connections there are and which rooms they sit in.
+//!
+//! Our own table and not the socket library's rooms, because delivery must know which sockets were reached, name the
+//! conversation per socket as that socket did, and treat a full buffer as a reason to close exactly that connection.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::models::{ConversationKey, Participant};
+
+use super::audience::Audience;
+use super::connection::{Connection, ConnectionId};
+
+/// The most unknown conversations one connection may wait for.
+pub const MAX_WAITING: usize = 50;
+
+/// A connection to hand an event to, with the text it knows the conversation by.
+pub(super) struct Target {
+    pub connection: Arc<Connection>,
+    pub spelling: Option<Arc<str>>,
+}
+
+#[derive(Default)]
+pub(super) struct Registry {
+    // std RwLock: never held across an await; joins are rare beside emissions.
+    tables: RwLock<Tables>,
+}
+
+#[derive(Default)]
+struct Tables {
+    connections: HashMap<ConnectionId, Seat>,
+    people: HashMap<Participant, HashSet<ConnectionId>>,
+    rooms: HashMap<ConversationKey, HashMap<ConnectionId, Arc<str>>>,
+    waiting: HashMap<Arc<str>, HashSet<ConnectionId>>,
+}
+
+/// A connection and where it sits.
+struct Seat {
+    connection: Arc<Connection>,
+    rooms: HashSet<ConversationKey>,
+    waiting: VecDeque<Arc<str>>,
+}
+
+impl Registry {
+    fn read(&self) -> RwLockReadGuard<'_, Tables> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Tables> {
+        self.tables.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn add(&self, connection: &Arc<Connection>) {
+        let mut tables = self.write();
+        tables.people.entry(connection.identity().clone()).or_default().insert(connection.id());
+        let seat = Seat { connection: Arc::clone(connection), rooms: HashSet::new(), waiting: VecDeque::new() };
+        tables.connections.insert(connection.id(), seat);
+    }
+
+    pub fn remove(&self, connection: &Connection) {
+        let mut tables = self.write();
+        let Some(seat) = tables.connections.remove(&connection.id()) else { return };
+        for key in seat.rooms {
+            drop_from(&mut tables.rooms, &key, |room| room.remove(&connection.id()).is_some(), HashMap::is_empty);
+        }
+        for spelling in seat.waiting {
+            drop_from(&mut tables.waiting, &spelling, |room| room.remove(&connection.id()), HashSet::is_empty);
+        }
+        drop_from(&mut tables.people, connection.identity(), |room| room.remove(&connection.id()), HashSet::is_empty);
+    }
+
+    pub fn join(&self, connection: &Connection, conversation: &ConversationKey, spelling: &str) {
+        let mut tables = self.write();
+        tables.stop_waiting(connection.id(), spelling);
+        tables.sit(connection.id(), conversation, spelling.into());
+    }
+
+    pub fn wait(&self, connection: &Connection, spelling: &str) {
+        let mut tables = self.write();
+        tables.stop_waiting(connection.id(), spelling);
+        let spelling: Arc<str> = spelling.into();
+        let Some(seat) = tables.connections.get_mut(&connection.id()) else { return };
+        seat.waiting.push_back(Arc::clone(&spelling));
+        let oldest = if seat.waiting.len() > MAX_WAITING { seat.waiting.front().cloned() } else { None };
+        tables.waiting.entry(spelling).or_default().insert(connection.id());
+        if let Some(oldest) = oldest {
+            tables.stop_waiting(connection.id(), &oldest);
+        }
+    }
+
+    pub fn leave(&self, connection: &Connection, spelling: &str) -> Option<ConversationKey> {
+        let mut tables = self.write();
+        tables.stop_waiting(connection.id(), spelling);
+        let seat = tables.connections.get(&connection.id())?;
+        let sits_as = |key: &&ConversationKey| {
+            key.as_str() == spelling || tables.rooms.get(*key).and_then(|r| r.get(&connection.id())).is_some_and(|s| s.as_ref() == spelling)
+        };
+        let key = seat.rooms.iter().find(sits_as)?.clone();
+        if let Some(seat) = tables.connections.get_mut(&connection.id()) {
+            seat.rooms.remove(&key);
+        }
+        drop_from(&mut tables.rooms, &key, |room| room.remove(&connection.id()).is_some(), HashMap::is_empty);
+        Some(key)
+    }
+
+    pub fn admit_waiting(&self, spelling: &str, conversation: &ConversationKey, participants: &[Participant]) {
+        // Nearly every send comes by here and nearly nobody waits, so look before taking the write lock.
+        if !self.read().waiting.contains_key(spelling) {
+            return;
+        }
+        let mut tables = self.write();
+        let waiting: Vec<ConnectionId> = tables.waiting.get(spelling).into_iter().flatten().copied().collect();
+        for id in waiting {
+            let takes_part =
+                tables.connections.get(&id).is_some_and(|seat| participants.iter().any(|p| p.is_same_identity(seat.connection.identity())));
+            if takes_part {
+                tables.stop_waiting(id, spelling);
+                tables.sit(id, conversation, spelling.into());
+            }
+        }
+    }
+
+    pub fn spelling_of(&self, connection: &Connection, conversation: &ConversationKey) -> Option<Arc<str>> {
+        self.read().rooms.get(conversation)?.get(&connection.id()).cloned()
+    }
+
+    pub fn len(&self) -> usize {
+        self.read().connections.len()
+    }
+
+    pub fn all(&self) -> Vec<Arc<Connection>> {
+        self.read().connections.values().map(|seat| Arc::clone(&seat.connection)).collect()
+    }
+
+    /// The connections of each audience, each once, all looked up at the same instant.
+    pub fn resolve<const N: usize>(&self, audiences: [&Audience<'_>; N]) -> [Vec<Target>; N] {
+        let tables = self.read();
+        audiences.map(|audience| tables.resolve(audience))
+    }
+}
+
+impl Tables {
+    fn resolve(&self, audience: &Audience<'_>) -> Vec<Target> {
+        let tables = self;
+        let room = audience.conversation.and_then(|key| tables.rooms.get(key));
+        let left_out = audience.not_in.and_then(|key| tables.rooms.get(key));
+        let about = audience.about.and_then(|key| tables.rooms.get(key));
+        let canonical: Option<Arc<str>> = audience.about.map(|key| audience.called.unwrap_or(key.as_str()).into());
+
+        let in_room = room.into_iter().flat_map(HashMap::keys);
+        let in_person = audience.identities.iter().filter_map(|p| tables.people.get(&p.identity())).flatten();
+        let mut seen = HashSet::new();
+        audience
+            .connection
+            .iter()
+            .chain(in_room)
+            .chain(in_person)
+            .filter(|id| Some(**id) != audience.not_connection)
+            .filter(|id| !left_out.is_some_and(|room| room.contains_key(id)))
+            .filter(|id| seen.insert(**id))
+            .filter_map(|id| {
+                let connection = Arc::clone(&tables.connections.get(id)?.connection);
+                let hidden = audience.not_identity.as_ref().is_some_and(|p| p.is_same_identity(connection.identity()));
+                let spelling = about.and_then(|room| room.get(id)).cloned().or_else(|| canonical.clone());
+                (!hidden).then_some(Target { connection, spelling })
+            })
+            .collect()
+    }
+
+    fn sit(&mut self, id: ConnectionId, conversation: &ConversationKey, spelling: Arc<str>) {
+        // A connection that is already gone must not be put back into a room by a slow join.
+        let Some(seat) = self.connections.get_mut(&id) else { return };
+        seat.rooms.insert(conversation.clone());
+        self.rooms.entry(conversation.clone()).or_default().insert(id, spelling);
+    }
+
+    fn stop_waiting(&mut self, id: ConnectionId, spelling: &str) {
+        if let Some(seat) = self.connections.get_mut(&id) {
+            seat.waiting.retain(|s| s.as_ref() != spelling);
+        }
+        drop_from(&mut self.waiting, spelling, |room| room.remove(&id), HashSet::is_empty);
+    }
+}
+
+/// Changes one room and forgets it when nobody is left, so that rooms cannot pile up.
+fn drop_from<K, Q, V>(rooms: &mut HashMap<K, V>, key: &Q, change: impl FnOnce(&mut V) -> bool, is_empty: impl FnOnce(&V) -> bool)
+where
+    K: std::borrow::Borrow<Q> + std::hash::Hash + Eq,
+    Q: std::hash::Hash + Eq + ?Sized,
+{
+    let Some(room) = rooms.get_mut(key) else { return };
+    if change(room) && is_empty(room) {
+        rooms.remove(key);
+    }
+}

@@ -1,0 +1,37 @@
+//! The events clients may send, as data. What is not in this table is ignored.
+
+/// An event of the protocol. Source: docs/protocol.md#client-events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ClientEvent {
+    JoinConversation,
+    LeaveConversation,
+    SendMessage,
+    TypingStart,
+    TypingStop,
+    MarkRead,
+    History,
+    Sync,
+    DeleteMessage,
+    GetStats,
+}
+
+/// Names on the wire. `dm:read` is an older spelling.
+const EVENTS: &[(&str, ClientEvent)] = &[
+    ("dm:send_message", ClientEvent::SendMessage),
+    ("dm:typing_start", ClientEvent::TypingStart),
+    ("dm:typing_stop", ClientEvent::TypingStop),
+    ("dm:mark_read", ClientEvent::MarkRead),
+    ("dm:read", ClientEvent::MarkRead),
+    ("dm:join_conversation", ClientEvent::JoinConversation),
+    ("dm:leave_conversation", ClientEvent::LeaveConversation),
+    ("dm:history", ClientEvent::History),
+    ("dm:sync", ClientEvent::Sync),
+    ("dm:delete_message", ClientEvent::DeleteMessage),
+    ("get_stats", ClientEvent::GetStats),
+];
+
+impl ClientEvent {
+    pub fn parse(name: &str) -> Option<Self> {
+        EVENTS.iter().find(|(known, _)| *known == name).map(|(_, event)| *event)
+    }
+}

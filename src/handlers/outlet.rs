@@ -1,0 +1,51 @@
+//! The way out to one client, over the socket library.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::value::RawValue;
+use socketioxide::extract::SocketRef;
+use socketioxide::{SendError, SocketError};
+
+use crate::delivery::{Outlet, Undelivered};
+use crate::transport::{Link, Links};
+
+/// Sends to a socket while it is attached. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct SocketOutlet(Arc<Inner>);
+
+struct Inner {
+    // Detached when the socket is gone: the socket itself holds the session, and the two would keep each other alive.
+    socket: Mutex<Option<SocketRef>>,
+    links: Links,
+    session: String,
+    first_link: Option<Arc<Link>>,
+}
+
+impl SocketOutlet {
+    pub fn new(links: Links, session: String, first_link: Option<Arc<Link>>) -> Self {
+        Self(Arc::new(Inner { socket: Mutex::new(None), links, session, first_link }))
+    }
+
+    pub fn attach(&self, socket: SocketRef) {
+        *self.0.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
+    }
+
+    pub fn detach(&self) {
+        *self.0.socket.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.0.links.forget(&self.0.session);
+    }
+}
+
+impl Outlet for SocketOutlet {
+    fn send(&self, event: &str, payload: &RawValue) -> Result<(), Undelivered> {
+        let socket = self.0.socket.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        socket.ok_or(Undelivered::Closed)?.emit(event, payload).map_err(|e| match e {
+            SendError::Socket(SocketError::InternalChannelFull) => Undelivered::Full,
+            SendError::Socket(SocketError::Closed) | SendError::Serialize(_) => Undelivered::Closed,
+        })
+    }
+
+    fn close(&self) {
+        self.0.links.end(&self.0.session, self.0.first_link.as_ref());
+    }
+}

@@ -1,0 +1,88 @@
+//! Answers to events: the ack if the client asked for one, and for failures also the error events.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use socketioxide::extract::AckSender;
+use tracing::{error, warn};
+
+use crate::delivery::{Audience, Failure, ServerEvent};
+use crate::error::{Error, Result};
+
+use super::session::Session;
+
+/// The body of a positive ack.
+pub(super) type Reply = Result<Box<RawValue>>;
+
+/// What is being answered.
+pub(super) struct Asked {
+    pub event: String,
+    pub conversation_id: Option<String>,
+    pub ack: AckSender,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Refusal<'a> {
+    ok: bool,
+    code: &'static str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retryable: Option<bool>,
+}
+
+impl Asked {
+    /// Answers exactly once.
+    pub fn answer(self, session: &Session, reply: Reply) {
+        match reply {
+            Ok(body) => self.send_ack(session, &body),
+            Err(e) => self.refuse(session, &e),
+        }
+    }
+
+    fn send_ack<T: Serialize + ?Sized>(self, session: &Session, body: &T) {
+        if let Err(e) = self.ack.send(body) {
+            // Without the answer the client knows nothing of what became of its request; reconnecting makes it ask again.
+            if !matches!(e, socketioxide::SendError::Socket(socketioxide::SocketError::Closed)) {
+                warn!(connection.id = %session.connection().id(), "an answer could not be queued; closing the connection");
+                session.delivery().close(session.connection());
+            }
+        }
+    }
+
+    fn refuse(self, session: &Session, refused: &Error) {
+        log(session, &self.event, refused);
+        let message = refused.to_string();
+        let retry_after_ms = refused.retry_after().map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+        let retryable = refused.is_retryable().then_some(true);
+        let failure = Failure {
+            message: message.clone(),
+            error: refused.code(),
+            code: refused.code(),
+            event: self.event.clone(),
+            conversation_id: self.conversation_id.clone(),
+            retry_after_ms,
+            retryable,
+        };
+        session.delivery().emit(&Audience::connection(session.connection().id()), &ServerEvent::Failed(failure));
+        self.send_ack(session, &Refusal { ok: false, code: refused.code(), message: &message, retry_after_ms, retryable });
+    }
+
+    /// An event nobody handles: an ack if one was asked for, and nothing else, because the apps send such events to other servers.
+    pub fn ignore(self, session: &Session) {
+        let unknown = Error::UnknownEvent;
+        let message = unknown.to_string();
+        self.send_ack(session, &Refusal { ok: false, code: unknown.code(), message: &message, retry_after_ms: None, retryable: None });
+    }
+}
+
+/// The one place where a failure of a socket request is logged.
+fn log(session: &Session, event: &str, refused: &Error) {
+    let connection = session.connection().id();
+    match refused {
+        Error::Internal(source) => error!(connection.id = %connection, event, "a request failed: {source}"),
+        Error::Unavailable(source) => warn!(connection.id = %connection, event, "the store did not answer: {source}"),
+        other => tracing::debug!(connection.id = %connection, event, code = other.code(), "a request was refused: {other}"),
+    }
+}

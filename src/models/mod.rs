@@ -1,0 +1,17 @@
+//! Plain data of the domain: who speaks, where, and what was said.
+//!
+//! Nothing here knows sockets, HTTP or a database. Whatever can be checked from a value alone is checked when it is made,
+//! so that the rest of the code may take the type as the proof.
+
+pub mod conversation;
+pub mod ids;
+pub mod message;
+pub mod participant;
+pub mod time;
+pub mod view;
+
+pub use conversation::{Conversation, ConversationHandle, ConversationKey, LastMessage, Member, Membership, Pair};
+pub use ids::{ConversationId, IdClock, MessageId};
+pub use message::{Message, MessageStatus, MessageType, NewMessage};
+pub use participant::{Participant, ParticipantKind, Profile};
+pub use time::Timestamp;

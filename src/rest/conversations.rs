@@ -1,0 +1,156 @@
+//! `/api/conversations…` and `/api/admin/conversations…`: the same services as the sockets, by HTTP.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::auth::CurrentUser;
+use crate::error::{Error, Result};
+use crate::models::view::{ConversationView, MessageView};
+use crate::models::{Conversation, ConversationId, Pair, Participant, ParticipantKind};
+use crate::services::conversations::OpenConversation;
+use crate::services::history::{History, HistoryRequest, Reading};
+use crate::store::ConversationPage;
+use crate::wire::{self, Payload};
+
+use super::RestState;
+use super::error::Failure;
+use super::extract::{Admin, Asker, Body, Query};
+
+type Answer = Result<Response, Failure>;
+
+/// The astrologer a path names. Errors: `INVALID_ID`.
+fn astrologer(id: &str) -> Result<Participant> {
+    Participant::new(ParticipantKind::Astrologer, id).ok_or_else(|| Error::InvalidId("the path names no astrologer id".into()))
+}
+
+/// The canonical key of the asker's conversation with `other`.
+fn key_with(user: &CurrentUser, other: Participant) -> Result<String> {
+    let pair = Pair::new(user.identity(), other).ok_or(Error::SelfConversationBlocked)?;
+    Ok(pair.key().as_str().to_owned())
+}
+
+/// GET `/api/admin/conversations/{astrologerId}`: the conversation, opened if need be, with its newest messages.
+pub(super) async fn open_as_admin(state: State<RestState>, Admin(user): Admin, Path(id): Path<String>, query: Query) -> Answer {
+    open_and_show(&state, &user, astrologer(&id)?, &query.0).await
+}
+
+/// GET `/api/conversations/admin`: the asker's conversation with support, the same way.
+pub(super) async fn open_with_admin(state: State<RestState>, Asker(user): Asker, query: Query) -> Answer {
+    open_and_show(&state, &user, Participant::shared_admin(), &query.0).await
+}
+
+async fn open_and_show(state: &RestState, user: &CurrentUser, other: Participant, query: &Payload) -> Answer {
+    let ask = wire::history(query, Reading::Looks)?;
+    let open = OpenConversation { recipient: other, context_type: "support".into(), context_id: None };
+    let (conversation, _) = state.services.conversations().open(user, open, None).await?;
+    let key = conversation.key().as_str();
+    let history = state.services.messaging().history(user, key, &ask).await?;
+    #[derive(Serialize)]
+    struct WithMessages<'a> {
+        #[serde(flatten)]
+        conversation: ConversationView<'a>,
+        messages: Vec<MessageView<'a>>,
+    }
+    let data = WithMessages {
+        conversation: ConversationView::new(&conversation, user.participant()),
+        messages: MessageView::all(&history.messages, key),
+    };
+    let bare = ConversationView::new(&conversation, user.participant());
+    Ok(Json(json!({ "success": true, "data": data, "conversation": bare })).into_response())
+}
+
+/// GET `/api/admin/conversations/{astrologerId}/messages`.
+pub(super) async fn messages_as_admin(state: State<RestState>, Admin(user): Admin, Path(id): Path<String>, query: Query) -> Answer {
+    page(&state, &user, &key_with(&user, astrologer(&id)?)?, &query.0).await
+}
+
+/// GET `/api/conversations/admin/messages`.
+pub(super) async fn messages_with_admin(state: State<RestState>, Asker(user): Asker, query: Query) -> Answer {
+    page(&state, &user, &key_with(&user, Participant::shared_admin())?, &query.0).await
+}
+
+/// GET `/api/conversations/{id}/messages`.
+pub(super) async fn messages(state: State<RestState>, Asker(user): Asker, Path(id): Path<String>, query: Query) -> Answer {
+    page(&state, &user, &id, &query.0).await
+}
+
+async fn page(state: &RestState, user: &CurrentUser, conversation: &str, query: &Payload) -> Answer {
+    let ask = wire::history(query, Reading::Looks)?;
+    let history = state.services.messaging().history(user, conversation, &ask).await?;
+    let data = MessageView::all(&history.messages, conversation);
+    Ok(Json(json!({ "success": true, "data": data, "pagination": pagination(&history, &ask) })).into_response())
+}
+
+fn pagination(history: &History, ask: &HistoryRequest) -> Value {
+    json!({
+        "page": ask.page,
+        "limit": ask.limit,
+        "total": history.total,
+        "pages": history.total.div_ceil(ask.limit as u64),
+        "hasMore": history.has_more,
+    })
+}
+
+/// POST `/api/admin/conversations/{astrologerId}/messages`.
+pub(super) async fn send_as_admin(state: State<RestState>, Admin(user): Admin, Path(id): Path<String>, body: Body) -> Answer {
+    let key = key_with(&user, astrologer(&id)?)?;
+    post(&state, &user, key, &body.0).await
+}
+
+/// POST `/api/conversations/admin/messages`.
+pub(super) async fn send_to_admin(state: State<RestState>, Asker(user): Asker, body: Body) -> Answer {
+    let key = key_with(&user, Participant::shared_admin())?;
+    post(&state, &user, key, &body.0).await
+}
+
+/// POST `/api/conversations/{id}/messages`.
+pub(super) async fn send(state: State<RestState>, Asker(user): Asker, Path(id): Path<String>, body: Body) -> Answer {
+    post(&state, &user, id, &body.0).await
+}
+
+/// Sends as a socket would; 201 for a new message, 200 for one sent before.
+async fn post(state: &RestState, user: &CurrentUser, conversation: String, body: &Payload) -> Answer {
+    let send = wire::send_message(body, Some(conversation), None)?;
+    let sent = state.services.messaging().send_message(user, send).await?.await?;
+    let status = if sent.fresh { StatusCode::CREATED } else { StatusCode::OK };
+    let data = MessageView::new(&sent.message, &sent.spelling);
+    Ok((status, Json(json!({ "success": true, "data": data }))).into_response())
+}
+
+/// GET `/api/conversations`: the asker's conversations by last activity, paged by `before` (a conversation id) or `page`.
+pub(super) async fn list(state: State<RestState>, Asker(user): Asker, query: Query) -> Answer {
+    let (page, limit) = wire::page(&query.0)?;
+    let before = query.0.text(&["before"])?;
+    let before = before.map(|text| ConversationId::parse(text).ok_or_else(|| Error::InvalidId("before must be a conversation id".into())));
+    let skip = (page - 1).saturating_mul(limit as u64);
+    let list = state.services.conversations().list(&user, &ConversationPage { before: before.transpose()?, skip, limit }).await?;
+    let data: Vec<_> = list.items.iter().map(|c| ConversationView::new(c, user.participant())).collect();
+    let pagination = json!({
+        "page": page, "limit": limit, "total": list.total, "pages": list.total.div_ceil(limit as u64), "hasMore": list.has_more,
+    });
+    Ok(Json(json!({ "success": true, "data": data, "pagination": pagination })).into_response())
+}
+
+/// POST `/api/conversations`: opens the conversation with a recipient; 201 if it is new.
+pub(super) async fn open(state: State<RestState>, Asker(user): Asker, body: Body) -> Answer {
+    let recipient = wire::recipient(&body.0)?.require()?;
+    let (context_type, context_id) = wire::context(&body.0)?;
+    let open = OpenConversation { recipient, context_type, context_id };
+    let (conversation, created) = state.services.conversations().open(&user, open, None).await?;
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, shown(&conversation, &user)).into_response())
+}
+
+/// GET `/api/conversations/{id}`.
+pub(super) async fn show(state: State<RestState>, Asker(user): Asker, Path(id): Path<String>) -> Answer {
+    let conversation = state.services.conversations().get(&user, &id).await?;
+    Ok(shown(&conversation, &user).into_response())
+}
+
+fn shown(conversation: &Conversation, user: &CurrentUser) -> Json<Value> {
+    Json(json!({ "success": true, "data": ConversationView::new(conversation, user.participant()) }))
+}

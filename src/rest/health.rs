@@ -1,0 +1,62 @@
+//! Is it alive, and may traffic be sent to it.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use crate::error::Error;
+use crate::models::Timestamp;
+
+use super::RestState;
+use super::error::Failure;
+
+/// How long an answer of the store counts, so that a probe cannot be used to load it.
+const FRESH_FOR: Duration = Duration::from_millis(500);
+
+/// When this began, and the last answer of the store.
+pub(super) struct Readiness {
+    started: Instant,
+    // Held across the question on purpose: probes at the same time share one answer.
+    last: Mutex<Option<(Instant, bool)>>,
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self { started: Instant::now(), last: Mutex::default() }
+    }
+}
+
+/// `GET /health`: the process runs. Says nothing about the store.
+pub(super) async fn live(State(state): State<RestState>) -> Json<Value> {
+    let core = state.services.core();
+    Json(json!({
+        "status": "ok",
+        "uptime": state.readiness.started.elapsed().as_secs(),
+        "timestamp": Timestamp::now(),
+        "socketio": { "totalConnections": core.delivery.connections() },
+        "mongodb": core.store.engine() == "mongodb",
+        "store": core.store.engine(),
+    }))
+}
+
+/// `GET /ready`: the store takes writes, and the server is not going down. 503 otherwise.
+pub(super) async fn ready(State(state): State<RestState>) -> Result<Json<Value>, Failure> {
+    if state.draining.load(Ordering::SeqCst) {
+        return Err(Error::unavailable("the server is going down").into());
+    }
+    let mut last = state.readiness.last.lock().await;
+    let writable = match *last {
+        Some((at, writable)) if at.elapsed() < FRESH_FOR => writable,
+        _ => state.services.core().store.check_writable().await.is_ok(),
+    };
+    *last = Some((Instant::now(), writable));
+    if writable {
+        Ok(Json(json!({ "status": "ready", "store": state.services.core().store.engine() })))
+    } else {
+        Err(Error::unavailable("the store does not take writes").into())
+    }
+}

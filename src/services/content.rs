@@ -1,0 +1,84 @@
+//! What may be said: the limits of a message's text and media, checked once where a request comes in.
+
+use crate::error::{Error, Result};
+use crate::models::MessageType;
+use crate::models::message::Media;
+
+/// Unicode code points a text may have. Source: docs/protocol.md#limits.
+pub const MAX_CONTENT_CHARS: usize = 4_000;
+const MAX_URL_CHARS: usize = 2_048;
+
+/// The checked content of a message to be sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Content {
+    message_type: MessageType,
+    text: String,
+    media: Media,
+}
+
+impl Content {
+    /// Checks text and media of a message a client wants to send.
+    ///
+    /// Control characters other than newline and tab are removed; everything else stays as written. Text may be empty only beside media.
+    /// Errors: `CONTENT_TOO_LONG`; `INVALID_PAYLOAD` for a missing text, an address that is not `https`, or a kind only the server makes.
+    pub fn parse(message_type: MessageType, text: &str, media: Media) -> Result<Self> {
+        if matches!(message_type, MessageType::CallLog | MessageType::System) {
+            return Err(Error::invalid(format!("messageType {} is made by the server only", message_type.as_str())));
+        }
+        let text: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+        if text.chars().count() > MAX_CONTENT_CHARS {
+            return Err(Error::ContentTooLong { limit: MAX_CONTENT_CHARS });
+        }
+        if text.trim().is_empty() && media.url.is_none() {
+            return Err(Error::invalid("content is required unless there is a mediaUrl"));
+        }
+        for (name, url) in [("mediaUrl", &media.url), ("thumbnailUrl", &media.thumbnail_url)] {
+            if url.as_deref().is_some_and(|url| !is_https(url)) {
+                return Err(Error::invalid(format!("{name} must be an https address of at most {MAX_URL_CHARS} characters")));
+            }
+        }
+        if media.size_bytes.is_some_and(|n| n < 0) || media.duration_seconds.is_some_and(|n| !n.is_finite() || n < 0.0) {
+            return Err(Error::invalid("mediaSize and mediaDuration must not be negative"));
+        }
+        Ok(Self { message_type, text, media })
+    }
+
+    /// Its parts: kind, text and media.
+    pub fn into_parts(self) -> (MessageType, String, Media) {
+        (self.message_type, self.text, self.media)
+    }
+}
+
+fn is_https(url: &str) -> bool {
+    let host = url.get(..8).filter(|scheme| scheme.eq_ignore_ascii_case("https://")).map(|_| &url[8..]);
+    let host = host.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    url.len() <= MAX_URL_CHARS && !url.chars().any(|c| c.is_whitespace() || c.is_control()) && host.is_some_and(|host| !host.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Result<Content> {
+        Content::parse(MessageType::Text, text, Media::default())
+    }
+
+    #[test]
+    fn the_limit_counts_code_points_and_text_is_kept_as_written() {
+        assert_eq!(text(" नमस्ते\u{200d} \n").expect("legal").text, " नमस्ते\u{200d} \n");
+        assert!(text(&"क".repeat(MAX_CONTENT_CHARS)).is_ok());
+        assert!(matches!(text(&"x".repeat(MAX_CONTENT_CHARS + 1)), Err(Error::ContentTooLong { .. })));
+        assert_eq!(text("a\u{0}b\u{7f}c\r\nd").expect("legal").text, "abc\nd");
+        assert!(text(" \n ").is_err());
+    }
+
+    #[test]
+    fn media_must_be_https_and_may_stand_without_text() {
+        let media = |url: &str| Media { url: Some(url.into()), ..Media::default() };
+        assert!(Content::parse(MessageType::Image, "", media("https://cdn.example.com/a.png")).is_ok());
+        for bad in ["http://cdn.example.com/a.png", "https://", "javascript:alert(1)", "https:///x", "https://a b/"] {
+            assert!(Content::parse(MessageType::Image, "", media(bad)).is_err(), "{bad}");
+        }
+        assert!(Content::parse(MessageType::CallLog, "x", Media::default()).is_err());
+    }
+}

@@ -1,0 +1,251 @@
+//! Which conversation a client means, opening it, sitting in its room, and listing.
+//!
+//! Unknown and foreign conversations get the same answers, so that nobody learns what exists. Source: docs/protocol.md#conversation-ids.
+
+use std::sync::Arc;
+
+use moka::sync::Cache;
+
+use crate::auth::CurrentUser;
+use crate::delivery::{Connection, Joined};
+use crate::error::{Error, Result};
+use crate::models::{Conversation, ConversationId, ConversationKey, Membership, MessageId, Pair, Participant, ParticipantKind, Profile};
+use crate::store::{self, ConversationPage, Lookup, NewConversation};
+
+use super::Core;
+use super::permissions::require_may_message;
+
+/// How many memberships are kept in memory.
+const CACHED_MEMBERSHIPS: u64 = 100_000;
+
+/// Finds, opens and lists conversations. Cheap to clone.
+#[derive(Clone)]
+pub struct Conversations {
+    core: Core,
+    /// By the text that names it, and for other names also by who may use them. Only what never changes is kept here.
+    known: Cache<(Option<Participant>, String), Arc<Membership>>,
+}
+
+/// What a client's text means to that client.
+#[derive(Clone, Debug)]
+pub enum Named {
+    /// A conversation the asker may see.
+    Known(Arc<Membership>),
+    /// The asker's own conversation with somebody, which nobody has opened yet.
+    NotOpened(Pair),
+    /// A canonical key of other people.
+    Foreign(Pair),
+    /// Anything else: nobody's, or somebody else's.
+    Unknown(ConversationKey),
+}
+
+/// A request to open a conversation.
+pub struct OpenConversation {
+    /// With whom.
+    pub recipient: Participant,
+    /// `consultation`, `service_request`, `support` or `general`.
+    pub context_type: String,
+    /// Document the context is about.
+    pub context_id: Option<String>,
+}
+
+impl Conversations {
+    pub(super) fn new(core: Core) -> Self {
+        Self { core, known: Cache::new(CACHED_MEMBERSHIPS) }
+    }
+
+    /// Says what `text` means to `asker`. Errors: `INVALID_ID` if it can name nothing.
+    pub async fn resolve(&self, asker: &Participant, text: &str) -> Result<Named> {
+        let key = ConversationKey::parse(text).ok_or_else(|| Error::InvalidId("conversationId is not a conversation id".into()))?;
+        if let Some(known) = self.find_for(asker, &key).await? {
+            return Ok(Named::Known(known));
+        }
+        let Some(pair) = own_support_pair(asker, &key).or_else(|| key.pair()) else {
+            return Ok(Named::Unknown(key));
+        };
+        if let Some(known) = self.find_for(asker, &pair.key()).await? {
+            return Ok(Named::Known(known));
+        }
+        Ok(if pair.other(asker).is_some() { Named::NotOpened(pair) } else { Named::Foreign(pair) })
+    }
+
+    /// The same, where only a conversation the asker may see will do. Errors: `CONVERSATION_NOT_FOUND`.
+    pub async fn require(&self, asker: &Participant, text: &str) -> Result<Arc<Membership>> {
+        match self.resolve(asker, text).await? {
+            Named::Known(known) => Ok(known),
+            _ => Err(Error::ConversationNotFound),
+        }
+    }
+
+    /// A conversation by key, document id or alias, if the asker takes part or is an admin.
+    async fn find_for(&self, asker: &Participant, key: &ConversationKey) -> Result<Option<Arc<Membership>>> {
+        let may_see = |m: &Membership| asker.kind() == ParticipantKind::Admin || m.is_participant(asker);
+        let text = key.as_str();
+        for owner in [None, Some(asker.identity())] {
+            if let Some(known) = self.known.get(&(owner, text.to_owned())).filter(|m| may_see(m)) {
+                return Ok(Some(known));
+            }
+        }
+        let store = &self.core.store;
+        let mut found = store.find_conversation(&Lookup::Key(key.clone())).await?;
+        if found.is_none()
+            && let Some(id) = ConversationId::parse(text)
+        {
+            found = store.find_conversation(&Lookup::Id(id)).await?;
+        }
+        if let Some(conversation) = found {
+            let known = self.remember(text, None, &conversation);
+            if may_see(&known) {
+                return Ok(Some(known));
+            }
+        }
+        let alias = store.find_conversation(&Lookup::Alias(key.clone(), asker.identity())).await?;
+        Ok(alias.map(|conversation| self.remember(text, Some(asker.identity()), &conversation)))
+    }
+
+    fn remember(&self, text: &str, owner: Option<Participant>, conversation: &Conversation) -> Arc<Membership> {
+        let known = Arc::new(conversation.membership());
+        self.known.insert((owner, text.to_owned()), Arc::clone(&known));
+        known
+    }
+
+    /// Opens the conversation of `user` and `recipient`, or returns the one there is, and whether this call made it.
+    ///
+    /// `alias` is the text the client used, if it is not the key. Errors: as [`require_may_message`].
+    pub async fn open(&self, user: &CurrentUser, open: OpenConversation, alias: Option<ConversationKey>) -> Result<(Conversation, bool)> {
+        require_may_message(user.participant(), &open.recipient)?;
+        let pair = Pair::new(user.identity(), open.recipient).ok_or(Error::SelfConversationBlocked)?;
+        let mut profiles: [Profile; 2] = Default::default();
+        for (profile, person) in profiles.iter_mut().zip(pair.both()) {
+            *profile = self.profile_of(user, person).await?;
+        }
+        let key = pair.key();
+        let new = NewConversation {
+            pair,
+            profiles,
+            context_type: open.context_type,
+            context_id: open.context_id,
+            alias: alias.clone().filter(|alias| *alias != key),
+            at: self.core.now(),
+        };
+        let opened = self.core.store.open_conversation(new).await?;
+        let known = self.remember(key.as_str(), None, &opened.conversation);
+        if let Some(alias) = alias {
+            let participants: Vec<_> = known.identities().collect();
+            // The name may mean two conversations of somebody from now on.
+            for person in &participants {
+                self.known.invalidate(&(Some(person.clone()), alias.as_str().to_owned()));
+            }
+            self.core.delivery.admit_waiting(alias.as_str(), &key, &participants);
+        }
+        Ok((opened.conversation, opened.created))
+    }
+
+    async fn profile_of(&self, user: &CurrentUser, person: &Participant) -> Result<Profile> {
+        let stated = if user.participant().is_same_identity(person) { user.profile().clone() } else { Profile::default() };
+        if person.kind() == ParticipantKind::Admin {
+            // Whoever answers as support, the conversation is with "Admin".
+            return Ok(Profile { name: Some("Admin".into()), picture: None });
+        }
+        if stated.name.is_some() {
+            return Ok(stated);
+        }
+        Ok(self.core.store.find_profile(person).await?.unwrap_or(stated))
+    }
+
+    /// Writes the sender's current name and picture into a conversation that still shows others.
+    pub(super) async fn refresh_profile(&self, user: &CurrentUser, known: &Arc<Membership>) -> Result<()> {
+        let Some(member) = known.member(user.participant()).filter(|_| !user.is_admin()) else { return Ok(()) };
+        let stated = user.profile();
+        let differs = |new: &Option<String>, old: &Option<String>| new.is_some() && new != old;
+        if !differs(&stated.name, &member.profile.name) && !differs(&stated.picture, &member.profile.picture) {
+            return Ok(());
+        }
+        self.core.store.update_profile(&known.handle, &user.identity(), stated).await?;
+        // Names change rarely, and one conversation may be known under several texts: forget them all.
+        self.known.invalidate_all();
+        Ok(())
+    }
+
+    /// Puts a connection into the room of the conversation it names, or lets it wait for one nobody knows.
+    ///
+    /// The answer is the same whether an unknown conversation exists or not.
+    /// Errors: `INVALID_ID`; `DM_JOIN_FORBIDDEN` for a canonical key of other people.
+    pub async fn join(&self, user: &CurrentUser, connection: &Arc<Connection>, text: &str) -> Result<Joined> {
+        let delivery = &self.core.delivery;
+        let joined = |key: &ConversationKey, unread_count| Joined {
+            conversation_id: text.to_owned(),
+            success: true,
+            conversation_key: key.as_str().to_owned(),
+            unread_count,
+        };
+        match self.resolve(user.participant(), text).await? {
+            Named::Known(known) => {
+                delivery.join(connection, known.key(), text);
+                let unread = self.unread(user, &known).await?;
+                Ok(joined(known.key(), unread))
+            }
+            Named::NotOpened(pair) => {
+                delivery.join(connection, &pair.key(), text);
+                Ok(joined(&pair.key(), 0))
+            }
+            Named::Foreign(pair) if user.is_admin() => {
+                delivery.join(connection, &pair.key(), text);
+                Ok(joined(&pair.key(), 0))
+            }
+            Named::Foreign(_) => Err(Error::DmJoinForbidden),
+            Named::Unknown(key) => {
+                delivery.wait(connection, text);
+                Ok(joined(&key, 0))
+            }
+        }
+    }
+
+    /// Takes a connection out of a room, by whatever name of the conversation. Leaving where one does not sit does nothing.
+    pub async fn leave(&self, user: &CurrentUser, connection: &Connection, text: &str) -> Result<Option<ConversationKey>> {
+        if let Some(left) = self.core.delivery.leave(connection, text) {
+            return Ok(Some(left));
+        }
+        Ok(match self.resolve(user.participant(), text).await? {
+            Named::Known(known) => self.core.delivery.leave(connection, known.key().as_str()),
+            Named::NotOpened(pair) | Named::Foreign(pair) => self.core.delivery.leave(connection, pair.key().as_str()),
+            Named::Unknown(_) => None,
+        })
+    }
+
+    async fn unread(&self, user: &CurrentUser, known: &Membership) -> Result<u32> {
+        if !known.is_participant(user.participant()) {
+            return Ok(0);
+        }
+        let conversation = self.core.store.find_conversation(&Lookup::Id(known.handle.id)).await?;
+        Ok(conversation.map_or(0, |c| c.unread_of(user.participant())))
+    }
+
+    /// The conversation as it is now. Errors: `CONVERSATION_NOT_FOUND`.
+    pub async fn get(&self, user: &CurrentUser, text: &str) -> Result<Conversation> {
+        let known = self.require(user.participant(), text).await?;
+        self.core.store.find_conversation(&Lookup::Id(known.handle.id)).await?.ok_or(Error::ConversationNotFound)
+    }
+
+    /// The conversations `user` takes part in, by last activity.
+    pub async fn list(&self, user: &CurrentUser, page: &ConversationPage) -> Result<store::Conversations> {
+        self.core.store.conversations_of(&user.identity(), page).await
+    }
+}
+
+/// The words older apps use for "my conversation with support".
+fn own_support_pair(asker: &Participant, key: &ConversationKey) -> Option<Pair> {
+    let support = || Pair::new(asker.clone(), Participant::shared_admin());
+    match asker.kind() {
+        ParticipantKind::Admin => None,
+        _ if matches!(key.as_str(), "admin" | "admin_admin" | "admin_conversation") => support(),
+        // A user may say `admin_<own id>`, as astrologers do.
+        _ if key.as_str().strip_prefix("admin_").is_some_and(|id| id.replace('~', "_") == asker.id() || id == asker.id()) => support(),
+        _ => None,
+    }
+}
+
+/// Reads a message id a client sent. Errors: `INVALID_ID`.
+pub fn message_id(text: &str) -> Result<MessageId> {
+    MessageId::parse(text).ok_or_else(|| Error::InvalidId("a message id has 24 hex digits".into()))
+}

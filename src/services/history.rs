@@ -1,0 +1,161 @@
+//! Paging and catching up: what was said, oldest first, as far as the asker may see it.
+
+use std::sync::Arc;
+
+use crate::auth::CurrentUser;
+use crate::error::{Error, Result};
+use crate::models::{Conversation, Membership, Message, MessageId, Timestamp};
+use crate::store::{Change, Lookup, MAX_PAGE, MessageQuery, Range, Which};
+
+use super::conversations::Named;
+use super::messaging::Messaging;
+
+/// The largest page of history. Source: docs/protocol.md#limits.
+pub const MAX_HISTORY_PAGE: usize = 100;
+/// Where counting a conversation stops.
+pub const COUNT_CAP: u64 = 10_000;
+/// How many of the newest messages are looked through for changes.
+const CHANGES_AMONG: usize = 1_000;
+
+/// Which page of history.
+#[derive(Clone, Debug)]
+pub struct HistoryRequest {
+    /// From 1, counted from the newest.
+    pub page: u64,
+    /// 1 to [`MAX_HISTORY_PAGE`].
+    pub limit: usize,
+    /// Only messages older than this one; the page number is ignored then.
+    pub before: Option<MessageId>,
+    /// Only messages newer than this one; the page number is ignored then.
+    pub after: Option<MessageId>,
+    /// What asking does to the messages.
+    pub reading: Reading,
+}
+
+/// What asking for history does to the messages addressed to the asker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// Nothing.
+    Looks,
+    /// Those handed over become delivered.
+    Receives,
+    /// As `Receives`, and the first page marks everything as read.
+    Reads,
+}
+
+/// A page of history.
+pub struct History {
+    /// The conversation; none if nobody opened it yet.
+    pub conversation: Option<Arc<Membership>>,
+    /// Oldest first.
+    pub messages: Vec<Message>,
+    /// All the asker may see, counted no further than [`COUNT_CAP`].
+    pub total: u64,
+    /// Whether there are more in the direction asked for.
+    pub has_more: bool,
+    /// What the asker has left to read.
+    pub unread: u32,
+}
+
+/// What a client missed.
+pub struct CatchUp {
+    /// Oldest first, strictly newer than the cursor.
+    pub messages: Vec<Message>,
+    /// Whether there are more.
+    pub has_more: bool,
+    /// What changed of messages the client has, if it asked.
+    pub changes: Option<Vec<Change>>,
+    /// Use it as `since` next time.
+    pub server_time: Timestamp,
+}
+
+impl CatchUp {
+    /// Nothing was missed.
+    pub fn nothing() -> Self {
+        Self { messages: Vec::new(), has_more: false, changes: None, server_time: Timestamp::now() }
+    }
+}
+
+impl Messaging {
+    /// One page of a conversation. The first page asked by a participant marks everything addressed to him as read, if asked to.
+    ///
+    /// Errors: `CONVERSATION_NOT_FOUND`, `MESSAGE_NOT_FOUND` (cursor). Source: docs/protocol.md#dm-history.
+    pub async fn history(&self, user: &CurrentUser, conversation: &str, ask: &HistoryRequest) -> Result<History> {
+        let known = match self.conversations.resolve(user.participant(), conversation).await? {
+            Named::Known(known) => known,
+            Named::NotOpened(_) => {
+                return Ok(History { conversation: None, messages: Vec::new(), total: 0, has_more: false, unread: 0 });
+            }
+            Named::Foreign(_) | Named::Unknown(_) => return Err(Error::ConversationNotFound),
+        };
+        let is_newest = ask.page <= 1 && ask.before.is_none() && ask.after.is_none();
+        let unread = if ask.reading == Reading::Reads && is_newest {
+            self.mark_known_read(user, &known, Which::AllUnread).await?.unread
+        } else {
+            self.current(&known).await?.unread_of(user.participant())
+        };
+        let range = match (ask.before, ask.after) {
+            (Some(id), _) => Range::Before(id),
+            (None, Some(id)) => Range::After(id),
+            (None, None) => Range::Latest { skip: ask.page.saturating_sub(1).saturating_mul(ask.limit as u64) },
+        };
+        let query = self.query(user, &known, range, ask.limit.clamp(1, MAX_HISTORY_PAGE));
+        let viewer = query.viewer.clone();
+        let page = self.core.store.messages(query).await?;
+        let total = self.core.store.count_messages(&known.handle, &viewer, COUNT_CAP).await?;
+        if ask.reading != Reading::Looks {
+            self.note_handed_over(user, &known, &page.items);
+        }
+        Ok(History { conversation: Some(known), messages: page.items, total, has_more: page.has_more, unread })
+    }
+
+    /// What was said after a message, or the newest `limit` messages; and what changed since a time.
+    ///
+    /// Errors: `CONVERSATION_NOT_FOUND`, `MESSAGE_NOT_FOUND` for an unknown cursor. Source: docs/protocol.md#dm-sync.
+    pub async fn catch_up(
+        &self,
+        user: &CurrentUser,
+        conversation: &str,
+        after: Option<MessageId>,
+        limit: usize,
+        since: Option<Timestamp>,
+    ) -> Result<CatchUp> {
+        // Taken before reading, so that a change in between is told again rather than never.
+        let server_time = self.core.now();
+        let known = match self.conversations.resolve(user.participant(), conversation).await? {
+            Named::Known(known) => known,
+            Named::NotOpened(_) => {
+                return match after {
+                    Some(_) => Err(Error::MessageNotFound),
+                    None => Ok(CatchUp { messages: Vec::new(), has_more: false, changes: since.map(|_| Vec::new()), server_time }),
+                };
+            }
+            Named::Foreign(_) | Named::Unknown(_) => return Err(Error::ConversationNotFound),
+        };
+        let range = after.map_or(Range::Latest { skip: 0 }, Range::After);
+        let query = self.query(user, &known, range, limit.clamp(1, MAX_PAGE));
+        let viewer = query.viewer.clone();
+        let page = self.core.store.messages(query).await?;
+        let changes = match since {
+            Some(since) => Some(self.core.store.changes_since(&known.handle, &viewer, since, CHANGES_AMONG).await?),
+            None => None,
+        };
+        self.note_handed_over(user, &known, &page.items);
+        Ok(CatchUp { messages: page.items, has_more: page.has_more, changes, server_time })
+    }
+
+    fn query(&self, user: &CurrentUser, known: &Membership, range: Range, limit: usize) -> MessageQuery {
+        MessageQuery { conversation: known.handle.clone(), viewer: known.person_key(user.participant()), range, limit }
+    }
+
+    async fn current(&self, known: &Membership) -> Result<Conversation> {
+        self.core.store.find_conversation(&Lookup::Id(known.handle.id)).await?.ok_or(Error::ConversationNotFound)
+    }
+
+    /// History hands messages over as much as an event does.
+    fn note_handed_over(&self, user: &CurrentUser, known: &Membership, messages: &[Message]) {
+        let handed =
+            messages.iter().filter(|m| m.status == crate::models::MessageStatus::Sent && m.recipient.is_same_identity(user.participant()));
+        handed.for_each(|m| self.receipts.delivered(&known.handle, m));
+    }
+}

@@ -1,0 +1,372 @@
+//! Sending, reading and deleting messages: durable first, heard second.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::auth::CurrentUser;
+use crate::delivery::{Audience, Connection, ConnectionId, MessageDeleted, MessagesRead, ServerEvent};
+use crate::error::{Error, Result};
+use crate::models::message::NewMessage;
+use crate::models::{ConversationKey, Membership, Message, MessageId, Participant, ParticipantKind, Profile};
+use crate::store::{DeleteMessage, MarkRead, Pending, ReadMarks, Which};
+
+use super::Core;
+use super::content::Content;
+use super::conversations::{Conversations, Named, OpenConversation, message_id};
+use super::ordered::OrderedLanes;
+use super::permissions::require_may_message;
+use super::receipts::Receipts;
+use super::typing::TypingIndicators;
+
+/// The most message ids of one `dm:messages_read`, so that no packet outgrows a client's limit.
+const READ_IDS_PER_EVENT: usize = 1_000;
+
+/// Sends, reads and deletes. Cheap to clone.
+#[derive(Clone)]
+pub struct Messaging {
+    pub(super) core: Core,
+    pub(super) conversations: Conversations,
+    pub(super) receipts: Receipts,
+    typing: TypingIndicators,
+    lanes: Arc<OrderedLanes>,
+}
+
+/// Whom a client says it writes to.
+#[derive(Clone, Debug, Default)]
+pub struct Recipient {
+    /// Id, if given.
+    pub id: Option<String>,
+    /// Kind, if given.
+    pub kind: Option<ParticipantKind>,
+}
+
+impl Recipient {
+    /// The person a client names, if any. `recipientType: "admin"` alone is enough. Errors: half a name, or an illegal id.
+    pub fn person(&self) -> Result<Option<Participant>> {
+        match (self.kind, self.id.as_deref()) {
+            (None, None) => Ok(None),
+            (Some(ParticipantKind::Admin), None) => Ok(Some(Participant::shared_admin())),
+            (Some(kind), Some(id)) => {
+                let person = Participant::new(kind, id);
+                person.map(Some).ok_or_else(|| Error::InvalidId("recipientId is not the id of such a recipient".into()))
+            }
+            (None, Some(_)) => Err(Error::invalid("recipientType is required beside recipientId")),
+            (Some(_), None) => Err(Error::invalid("recipientId is required beside recipientType")),
+        }
+    }
+
+    /// The person, where one must be named.
+    pub fn require(&self) -> Result<Participant> {
+        self.person()?.ok_or_else(|| Error::invalid("recipientId and recipientType are required"))
+    }
+}
+
+/// A request to send.
+pub struct SendMessage {
+    /// The conversation as the client names it; may be missing when there is a recipient.
+    pub conversation: Option<String>,
+    /// Whom to; may be missing in a conversation of two.
+    pub recipient: Recipient,
+    /// What.
+    pub content: Content,
+    /// Message of the same conversation it answers.
+    pub reply_to: Option<MessageId>,
+    /// The sender's own id for it, at most 64 characters.
+    pub client_message_id: Option<String>,
+    /// The socket it came from; none for REST.
+    pub from: Option<Arc<Connection>>,
+}
+
+/// What became of a send.
+pub struct SentMessage {
+    /// The stored message.
+    pub message: Arc<Message>,
+    /// False if it had been sent before.
+    pub fresh: bool,
+    /// What the sender calls the conversation.
+    pub spelling: String,
+}
+
+/// What became of reading.
+pub struct ReadMessages {
+    /// Messages that were unread until now, oldest first.
+    pub message_ids: Vec<MessageId>,
+    /// What is left to read.
+    pub unread: u32,
+}
+
+/// For whom a message is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteScope {
+    /// Only the asker.
+    Me,
+    /// Everybody.
+    Everyone,
+}
+
+impl DeleteScope {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Me => "me",
+            Self::Everyone => "everyone",
+        }
+    }
+}
+
+/// Where a send goes.
+struct Addressed {
+    known: Arc<Membership>,
+    recipient: Participant,
+    /// The sender's own name for the conversation.
+    called: Option<String>,
+}
+
+impl Messaging {
+    pub(super) fn start(core: Core, conversations: Conversations, typing: TypingIndicators) -> Self {
+        let lanes = Arc::new(OrderedLanes::start(&core));
+        Self { receipts: Receipts::start(&core), core, conversations, typing, lanes }
+    }
+
+    /// Checks a message and takes its place in the order of the conversation; the result comes when it is stored and emitted.
+    ///
+    /// Two steps, so that a client may have several sends on the way and still keep their order.
+    /// Errors: `CONVERSATION_NOT_FOUND`, `MESSAGE_NOT_FOUND` (reply), `FORBIDDEN`, `SELF_CONVERSATION_BLOCKED`, `INVALID_PAYLOAD`; later
+    /// `CONFLICT`, `OVERLOADED`, `UNAVAILABLE`. Source: docs/protocol.md#dm-send_message.
+    pub async fn send_message(&self, user: &CurrentUser, send: SendMessage) -> Result<Pending<SentMessage>> {
+        let Addressed { known, recipient, called } = self.address(user, &send).await?;
+        if let Some(reply_to) = send.reply_to {
+            let answered = self.core.store.find_message(reply_to).await?;
+            answered.filter(|m| m.conversation_key == *known.key()).ok_or(Error::MessageNotFound)?;
+        }
+        self.conversations.refresh_profile(user, &known).await?;
+
+        let (message_type, content, media) = send.content.into_parts();
+        let new = NewMessage {
+            conversation: known.handle.clone(),
+            sender: user.participant().clone(),
+            sender_profile: sender_profile(user, &known),
+            recipient_key: known.person_key(&recipient),
+            recipient,
+            message_type,
+            content,
+            media,
+            reply_to: send.reply_to,
+            call: None,
+            client_message_id: send.client_message_id,
+            at: self.core.now(),
+        };
+        let store = Arc::clone(&self.core.store);
+        let this = self.clone();
+        let from = send.from;
+        self.lanes.enqueue(
+            &known.handle.key.clone(),
+            move || store.send_message(new),
+            move |sent| {
+                let message = Arc::new(sent.message);
+                let inside = from.as_ref().and_then(|c| this.core.delivery.spelling_of(c, known.key()));
+                let spelling = inside.map(|s| s.to_string()).or(called).unwrap_or_else(|| known.key().as_str().to_owned());
+                if sent.fresh {
+                    this.tell(&known, &message, from.as_deref(), &spelling);
+                }
+                SentMessage { message, fresh: sent.fresh, spelling }
+            },
+        )
+    }
+
+    /// Finds or opens the conversation a send is for, and whom it is addressed to.
+    async fn address(&self, user: &CurrentUser, send: &SendMessage) -> Result<Addressed> {
+        let me = user.participant();
+        let given = send.recipient.person()?;
+        let named = match &send.conversation {
+            Some(text) => Some(self.conversations.resolve(me, text).await?),
+            None => None,
+        };
+        let text = send.conversation.as_deref().unwrap_or_default();
+        let other = match (&named, given) {
+            // A name two conversations share gives way to the recipient; a key or id does not.
+            (Some(Named::Known(known)), Some(person)) if !known.is_called(text) && known.member(&person).is_none() => person,
+            (Some(Named::Known(known)), given) if known.is_participant(me) => {
+                let recipient = match given {
+                    Some(person) => known.member(&person).map(|m| addressed(&person, &m.participant)),
+                    None => known.other(me).cloned(),
+                };
+                let recipient = recipient.ok_or_else(|| Error::invalid("the recipient takes no part in this conversation"))?;
+                if recipient.is_same_identity(me) {
+                    return Err(Error::SelfConversationBlocked);
+                }
+                return Ok(Addressed { known: Arc::clone(known), recipient, called: send.conversation.clone() });
+            }
+            (Some(Named::NotOpened(pair)), given) => {
+                let other = pair.other(me).cloned().ok_or(Error::ConversationNotFound)?;
+                match given {
+                    Some(person) if !person.is_same_identity(&other) => {
+                        return Err(Error::invalid("the recipient takes no part in this conversation"));
+                    }
+                    given => given.unwrap_or(other),
+                }
+            }
+            // A key of other people names nothing a stranger could write to; an admin who looks at it may still say whom he means.
+            (Some(Named::Foreign(_)), _) if !user.is_admin() => return Err(Error::ConversationNotFound),
+            (_, Some(person)) => person,
+            (None, None) => return Err(Error::invalid("conversationId or recipientId is required")),
+            (Some(_), None) => return Err(Error::ConversationNotFound),
+        };
+        require_may_message(me, &other)?;
+        let pair = crate::models::Pair::new(me.clone(), other.clone()).ok_or(Error::SelfConversationBlocked)?;
+        let alias = match &named {
+            Some(Named::Unknown(text)) => Some(text.clone()),
+            Some(Named::Known(known)) if !known.is_called(text) => ConversationKey::parse(text),
+            _ => None,
+        };
+        // The text the client used is its name for the conversation, unless it names another one.
+        let is_name = alias.is_some() || matches!(named, Some(Named::NotOpened(_)));
+        let called = send.conversation.clone().filter(|_| is_name);
+        if alias.is_none()
+            && let Named::Known(known) = self.conversations.resolve(me, pair.key().as_str()).await?
+        {
+            return Ok(Addressed { known, recipient: other, called });
+        }
+        let open = OpenConversation { recipient: other.clone(), context_type: "general".into(), context_id: None };
+        let (conversation, _) = self.conversations.open(user, open, alias).await?;
+        Ok(Addressed { known: Arc::new(conversation.membership()), recipient: other, called })
+    }
+
+    /// Emits a stored message: to the room, to the sending socket, and to those connected elsewhere; each socket hears it once.
+    fn tell(&self, known: &Membership, message: &Arc<Message>, from: Option<&Connection>, spelling: &str) {
+        let (delivery, key) = (&self.core.delivery, known.key());
+        let from_id = from.map(Connection::id);
+        let silent = from.filter(|c| !c.hears_own_messages()).map(Connection::id);
+        let both = [message.recipient.identity(), message.sender.identity()];
+        // Room and elsewhere are told apart in one look, or a socket that joins or leaves in between would hear both or neither.
+        let [in_room, elsewhere] = delivery.emit_both(
+            (&Audience::room(key).except(silent), &ServerEvent::MessageReceived(Arc::clone(message))),
+            (&Audience::people(both).outside(key).except(from_id), &ServerEvent::NewMessage(Arc::clone(message))),
+        );
+        if let Some(id) = from_id {
+            let audience = Audience::connection(id).about(key).called(Some(spelling));
+            delivery.emit(&audience, &ServerEvent::MessageSent(Arc::clone(message)));
+            self.typing.stop(id, key);
+        }
+        if in_room.includes(&message.recipient) || elsewhere.includes(&message.recipient) {
+            self.receipts.delivered(&known.handle, message);
+        }
+    }
+
+    /// Marks messages addressed to `user` as read and tells both sides.
+    ///
+    /// Someone else's and unknown ids change nothing.
+    /// Errors: `CONVERSATION_NOT_FOUND`. Source: docs/protocol.md#dm-mark_read.
+    pub async fn mark_read(&self, user: &CurrentUser, conversation: &str, which: Which) -> Result<ReadMessages> {
+        let known = self.conversations.require(user.participant(), conversation).await?;
+        self.mark_known_read(user, &known, which).await
+    }
+
+    pub(super) async fn mark_known_read(&self, user: &CurrentUser, known: &Membership, which: Which) -> Result<ReadMessages> {
+        if !known.is_participant(user.participant()) {
+            // An admin who looks at others' conversation has nothing to read there.
+            return Ok(ReadMessages { message_ids: Vec::new(), unread: 0 });
+        }
+        let at = self.core.now();
+        let mark = MarkRead {
+            conversation: known.handle.clone(),
+            reader: user.identity(),
+            reader_key: known.person_key(user.participant()),
+            which,
+            at,
+        };
+        let ReadMarks { ids, unread } = self.core.store.mark_read(mark).await?;
+        for message_ids in ids.chunks(READ_IDS_PER_EVENT) {
+            let event = ServerEvent::MessagesRead(MessagesRead {
+                message_ids: message_ids.to_vec(),
+                read_by: user.participant().id().to_owned(),
+                read_by_type: user.kind(),
+                read_at: at,
+            });
+            self.core.delivery.emit(&Audience::room(known.key()).and_people(known.identities()), &event);
+        }
+        Ok(ReadMessages { message_ids: ids, unread })
+    }
+
+    /// Deletes a message for the asker, or for everyone if he sent it recently or is an admin.
+    ///
+    /// Errors: `MESSAGE_NOT_FOUND` where the asker takes no part, `FORBIDDEN` for another's message or after `DELETE_WINDOW`.
+    pub async fn delete_message(
+        &self,
+        user: &CurrentUser,
+        message: &str,
+        conversation: Option<&str>,
+        scope: DeleteScope,
+    ) -> Result<MessageId> {
+        let id = message_id(message)?;
+        let found = self.core.store.find_message(id).await?.ok_or(Error::MessageNotFound)?;
+        let known = match self.conversations.resolve(user.participant(), found.conversation_key.as_str()).await? {
+            Named::Known(known) => known,
+            _ => return Err(Error::MessageNotFound),
+        };
+        if let Some(text) = conversation
+            && self.conversations.require(user.participant(), text).await?.handle.id != known.handle.id
+        {
+            return Err(Error::MessageNotFound);
+        }
+        let at = self.core.now();
+        let delete = DeleteMessage {
+            conversation: known.handle.clone(),
+            message: id,
+            by: known.person_key(user.participant()),
+            recipient_key: known.person_key(&found.recipient),
+            at,
+        };
+        let event = ServerEvent::MessageDeleted(MessageDeleted {
+            message_id: id,
+            scope: scope.as_str(),
+            deleted_by: user.participant().id().to_owned(),
+            deleted_at: at,
+        });
+        match scope {
+            DeleteScope::Me => {
+                if !known.is_participant(user.participant()) {
+                    return Err(Error::Forbidden("only participants hide a message for themselves".into()));
+                }
+                self.core.store.hide_message(delete).await?.ok_or(Error::MessageNotFound)?;
+                self.core.delivery.emit(&Audience::people([user.identity()]).about(known.key()), &event);
+            }
+            DeleteScope::Everyone => {
+                self.require_may_delete(user, &found)?;
+                self.core.store.delete_message(delete).await?.ok_or(Error::MessageNotFound)?;
+                self.core.delivery.emit(&Audience::room(known.key()).and_people(known.identities()), &event);
+            }
+        }
+        Ok(id)
+    }
+
+    fn require_may_delete(&self, user: &CurrentUser, message: &Message) -> Result<()> {
+        if user.is_admin() {
+            return Ok(());
+        }
+        if !message.sender.is_same_identity(user.participant()) {
+            return Err(Error::Forbidden("only the sender deletes a message for everyone".into()));
+        }
+        let window: Duration = self.core.rules.delete_window;
+        if self.core.now().since(message.created_at) > window {
+            return Err(Error::Forbidden("the time to delete this message for everyone is over".into()));
+        }
+        Ok(())
+    }
+
+    /// Ends what a connection was typing in a conversation it leaves.
+    pub fn left(&self, connection: ConnectionId, conversation: &ConversationKey) {
+        self.typing.stop(connection, conversation);
+    }
+}
+
+/// An admin is stored as the client named him; anybody else as the conversation knows him.
+fn addressed(given: &Participant, member: &Participant) -> Participant {
+    if given.kind() == ParticipantKind::Admin { given.clone() } else { member.clone() }
+}
+
+fn sender_profile(user: &CurrentUser, known: &Membership) -> Profile {
+    let stated = user.profile();
+    let stored = known.member(user.participant()).map(|m| m.profile.clone()).unwrap_or_default();
+    Profile { name: stated.name.clone().or(stored.name), picture: stated.picture.clone().or(stored.picture) }
+}

@@ -1,0 +1,108 @@
+//! The rules. No socket, no HTTP and no database type appears here; a service asks the store, then delivery.
+
+pub mod content;
+pub mod conversations;
+pub mod history;
+pub mod messaging;
+mod ordered;
+pub mod permissions;
+mod receipts;
+pub mod typing;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::delivery::Delivery;
+use crate::models::Timestamp;
+use crate::store::Store;
+
+/// Where the time comes from; tests bring their own.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What every service works with.
+#[derive(Clone)]
+pub struct Core {
+    /// Where things are kept.
+    pub store: Arc<dyn Store>,
+    /// Where things are heard.
+    pub delivery: Arc<Delivery>,
+    /// The wall clock.
+    pub clock: Clock,
+    /// Owner of the services' background tasks.
+    pub tasks: TaskTracker,
+    /// Ends the background tasks.
+    pub stop: CancellationToken,
+    /// What operators may change of the rules.
+    pub rules: Rules,
+}
+
+impl Core {
+    fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+}
+
+/// Settings of the rules; see [`crate::config::SETTINGS`].
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// `DELETE_WINDOW`.
+    pub delete_window: Duration,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { delete_window: Duration::from_secs(24 * 3600) }
+    }
+}
+
+/// All services, sharing one core. Cheap to clone.
+#[derive(Clone)]
+pub struct Services(Arc<Inner>);
+
+struct Inner {
+    core: Core,
+    conversations: conversations::Conversations,
+    messaging: messaging::Messaging,
+    typing: typing::TypingIndicators,
+}
+
+impl Services {
+    /// Starts the services and their background tasks. Must be called inside a runtime.
+    pub fn start(core: Core) -> Self {
+        let conversations = conversations::Conversations::new(core.clone());
+        let typing = typing::TypingIndicators::new(core.clone());
+        let messaging = messaging::Messaging::start(core.clone(), conversations.clone(), typing.clone());
+        Self(Arc::new(Inner { core, conversations, messaging, typing }))
+    }
+
+    /// What they work with.
+    pub fn core(&self) -> &Core {
+        &self.0.core
+    }
+
+    /// Conversations: finding, opening, joining, listing.
+    pub fn conversations(&self) -> &conversations::Conversations {
+        &self.0.conversations
+    }
+
+    /// Messages: sending, reading, deleting, paging.
+    pub fn messaging(&self) -> &messaging::Messaging {
+        &self.0.messaging
+    }
+
+    /// Typing indicators.
+    pub fn typing(&self) -> &typing::TypingIndicators {
+        &self.0.typing
+    }
+
+    /// Ends the background tasks after what they already took on, then flushes the store.
+    pub async fn close(&self) {
+        self.0.core.stop.cancel();
+        self.0.core.tasks.close();
+        self.0.core.tasks.wait().await;
+        self.0.core.store.close().await;
+    }
+}

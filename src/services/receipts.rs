@@ -1,0 +1,96 @@
+//! Delivered marks: which messages a client of their recipient was handed, written in batches a moment later.
+//!
+//! "Delivered" may come late or, after a crash, not at all; it is never said of a message nobody was handed.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tracing::{debug, warn};
+
+use crate::delivery::{Audience, MessagesDelivered, ServerEvent};
+use crate::models::{ConversationHandle, ConversationKey, Message, MessageId, Participant};
+
+use super::Core;
+
+/// Marks waiting to be written; when full further ones are forgotten, and the messages stay `sent` until read.
+const QUEUE_LEN: usize = 8192;
+/// The most marks of one write.
+const BATCH: usize = 1000;
+/// How long marks are collected: one write for many messages, and often the read mark comes first and saves it.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// One message that was handed over.
+struct Mark {
+    handle: ConversationHandle,
+    id: MessageId,
+    sender: Participant,
+    recipient: Participant,
+}
+
+/// Takes note of deliveries. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Receipts(mpsc::Sender<Mark>);
+
+impl Receipts {
+    /// Starts the task that writes and tells.
+    pub fn start(core: &Core) -> Self {
+        let (sender, receiver) = mpsc::channel(QUEUE_LEN);
+        core.tasks.spawn(write_marks(core.clone(), receiver));
+        Self(sender)
+    }
+
+    /// Takes note that a client of the recipient was handed `message`.
+    pub fn delivered(&self, handle: &ConversationHandle, message: &Message) {
+        let mark =
+            Mark { handle: handle.clone(), id: message.id, sender: message.sender.identity(), recipient: message.recipient.identity() };
+        if self.0.try_send(mark).is_err() {
+            debug!("delivered marks are dropped: the queue is full or closed");
+        }
+    }
+}
+
+async fn write_marks(core: Core, mut receiver: mpsc::Receiver<Mark>) {
+    let mut marks = Vec::new();
+    loop {
+        let count = tokio::select! {
+            biased;
+            count = receiver.recv_many(&mut marks, BATCH) => count,
+            () = core.stop.cancelled() => {
+                receiver.close();
+                receiver.recv_many(&mut marks, BATCH).await
+            }
+        };
+        if count == 0 {
+            return;
+        }
+        if marks.len() < BATCH && !core.stop.is_cancelled() {
+            tokio::time::sleep(LINGER).await;
+            while marks.len() < BATCH
+                && let Ok(mark) = receiver.try_recv()
+            {
+                marks.push(mark);
+            }
+        }
+        write_batch(&core, std::mem::take(&mut marks)).await;
+    }
+}
+
+async fn write_batch(core: &Core, marks: Vec<Mark>) {
+    let at = core.now();
+    let asked: Vec<_> = marks.iter().map(|m| (m.handle.clone(), m.id)).collect();
+    let changed: std::collections::HashSet<MessageId> = match core.store.mark_delivered(&asked, at).await {
+        Ok(ids) => ids.into_iter().collect(),
+        // Not repeated: reading or the next history page says the same later.
+        Err(e) => return warn!(marks = marks.len(), "delivered marks were not stored: {e}"),
+    };
+    let mut by_pair: HashMap<(ConversationKey, Participant, Participant), Vec<MessageId>> = HashMap::new();
+    for mark in marks.into_iter().filter(|m| changed.contains(&m.id)) {
+        by_pair.entry((mark.handle.key, mark.sender, mark.recipient)).or_default().push(mark.id);
+    }
+    for ((conversation, sender, recipient), message_ids) in by_pair {
+        let event =
+            ServerEvent::MessagesDelivered(MessagesDelivered { message_ids, delivered_to: recipient.id().to_owned(), delivered_at: at });
+        core.delivery.emit(&Audience::people([sender]).about(&conversation), &event);
+    }
+}

@@ -1,0 +1,261 @@
+//! What the services ask of storage, in the domain's words; two drivers answer alike.
+//!
+//! `sqlite` keeps one file, `mongo` keeps the documents the Node backend knows. The suite in `tests/it/store_contract.rs`
+//! runs every sentence below on both.
+
+pub mod mongo;
+pub mod sqlite;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+
+use crate::error::Result;
+use crate::models::{
+    Conversation, ConversationHandle, ConversationKey, Message, MessageId, MessageStatus, NewMessage, Pair, Participant, Profile, Timestamp,
+};
+
+/// A result that is on its way. The place in the store's order was taken when it was made, not when it is awaited.
+pub type Pending<T> = BoxFuture<'static, Result<T>>;
+
+/// The most messages one page may hold.
+pub const MAX_PAGE: usize = 200;
+/// The most other names one conversation remembers.
+pub const MAX_ALIASES: usize = 8;
+
+/// Where conversations and messages are kept.
+///
+/// Every change is durable when its result says so. `Unavailable` and `Overloaded` mean the caller may ask again.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Returns the conversation of two identities, making it if there is none. Idempotent by key, also against another process.
+    ///
+    /// `alias` is added to its names unless it is there already or [`MAX_ALIASES`] are.
+    async fn open_conversation(&self, new: NewConversation) -> Result<Opened>;
+
+    /// The conversation known by `lookup`.
+    async fn find_conversation(&self, lookup: &Lookup) -> Result<Option<Conversation>>;
+
+    /// Writes name and picture of one member, for everyone who lists the conversation. Absent fields stay as they are.
+    async fn update_profile(&self, conversation: &ConversationHandle, person: &Participant, profile: &Profile) -> Result<()>;
+
+    /// Active conversations of an identity, by last activity, newest first. `total` counts all of them.
+    async fn conversations_of(&self, person: &Participant, page: &ConversationPage) -> Result<Conversations>;
+
+    /// Appends a message, makes it the conversation's latest and adds one to the recipient's unread count.
+    ///
+    /// Idempotent by `(sender, client_message_id)`: a repeat returns the first message with `fresh: false` and changes nothing;
+    /// the same id for another conversation or content is `Conflict`. The store assigns id and time; within a conversation they
+    /// never go backwards, and results of one conversation become ready in that order.
+    /// Errors: `Overloaded` when the queue to the writer is full; `Unavailable` when the outcome is unknown (repeat with the same client id).
+    fn send_message(&self, new: NewMessage) -> Pending<Sent>;
+
+    /// The message with this id, deleted or not.
+    async fn find_message(&self, id: MessageId) -> Result<Option<Message>>;
+
+    /// One page of a conversation as `viewer` may see it, oldest first.
+    ///
+    /// Left out are messages deleted for everyone and those `viewer` deleted for himself. Order is `(createdAt, _id)`.
+    /// Errors: `MessageNotFound` when the range names a message that is not of this conversation (one that is deleted still counts).
+    async fn messages(&self, query: MessageQuery) -> Result<Messages>;
+
+    /// How many messages `viewer` may see, counting no further than `cap`.
+    async fn count_messages(&self, conversation: &ConversationHandle, viewer: &str, cap: u64) -> Result<u64>;
+
+    /// Marks messages addressed to `reader` as read, from sent or delivered only, and makes the unread count right again.
+    ///
+    /// Takes its place in the order of the conversation's sends, so that what was sent later stays unread.
+    fn mark_read(&self, mark: MarkRead) -> Pending<ReadMarks>;
+
+    /// Marks messages as delivered, from sent only. Returns the ids that changed, in no order.
+    async fn mark_delivered(&self, messages: &[(ConversationHandle, MessageId)], at: Timestamp) -> Result<Vec<MessageId>>;
+
+    /// Hides a message from one participant. The unread count goes down if it was unread and addressed to him. Repeating changes nothing.
+    async fn hide_message(&self, hide: DeleteMessage) -> Result<Option<Message>>;
+
+    /// Deletes a message for everyone and notes who did: text and media are blanked, `lastMessage` falls back to the newest one left,
+    /// the recipient's unread count goes down if it was unread. Returns the message as it is now. Repeating changes nothing.
+    async fn delete_message(&self, delete: DeleteMessage) -> Result<Option<Message>>;
+
+    /// Status and deletion of those of the newest `limit` messages that changed at or after `since`, oldest first.
+    /// A message `viewer` deleted for himself is told as deleted.
+    async fn changes_since(&self, conversation: &ConversationHandle, viewer: &str, since: Timestamp, limit: usize) -> Result<Vec<Change>>;
+
+    /// Name and picture the database keeps for a person outside our collections; `None` when it keeps none.
+    async fn find_profile(&self, person: &Participant) -> Result<Option<Profile>>;
+
+    /// Checks that a write would succeed now.
+    async fn check_writable(&self) -> Result<()>;
+
+    /// The driver's name: `sqlite` or `mongodb`.
+    fn engine(&self) -> &'static str;
+
+    /// Finishes what is queued, flushes and lets go. Later calls answer `Unavailable`.
+    async fn close(&self);
+}
+
+/// A conversation to be opened.
+#[derive(Clone, Debug)]
+pub struct NewConversation {
+    /// The two identities; they decide the key and the type.
+    pub pair: Pair,
+    /// What is known of each, in the pair's order.
+    pub profiles: [Profile; 2],
+    /// `consultation`, `service_request`, `support` or `general`.
+    pub context_type: String,
+    /// Document the context is about.
+    pub context_id: Option<String>,
+    /// Another text its participants use for it.
+    pub alias: Option<ConversationKey>,
+    /// The caller's clock.
+    pub at: Timestamp,
+}
+
+/// The outcome of opening.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The conversation, with the alias.
+    pub conversation: Conversation,
+    /// True if this call made it.
+    pub created: bool,
+}
+
+/// The ways to name a conversation.
+#[derive(Clone, Debug)]
+pub enum Lookup {
+    /// By its key (canonical or free text).
+    Key(ConversationKey),
+    /// By document id.
+    Id(crate::models::ConversationId),
+    /// By another name, among the conversations of one identity; one that several of them share names none.
+    Alias(ConversationKey, Participant),
+}
+
+/// Which part of a list of conversations.
+#[derive(Clone, Debug)]
+pub struct ConversationPage {
+    /// Only those with earlier activity than this conversation.
+    pub before: Option<crate::models::ConversationId>,
+    /// Leave out this many.
+    pub skip: u64,
+    /// At most this many, up to [`MAX_PAGE`].
+    pub limit: usize,
+}
+
+/// A page of conversations.
+#[derive(Clone, Debug)]
+pub struct Conversations {
+    /// Newest activity first.
+    pub items: Vec<Conversation>,
+    /// Whether there are older ones.
+    pub has_more: bool,
+    /// All of them, regardless of the page.
+    pub total: u64,
+}
+
+/// The outcome of a send.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// The stored message; the first one if this was a repeat.
+    pub message: Message,
+    /// False for a repeat.
+    pub fresh: bool,
+}
+
+/// Which part of a conversation.
+#[derive(Clone, Copy, Debug)]
+pub enum Range {
+    /// The newest, leaving out this many of them.
+    Latest {
+        /// How many of the newest to leave out.
+        skip: u64,
+    },
+    /// The newest of those older than this message.
+    Before(MessageId),
+    /// The oldest of those newer than this message.
+    After(MessageId),
+}
+
+/// A question for messages.
+#[derive(Clone, Debug)]
+pub struct MessageQuery {
+    /// Which conversation.
+    pub conversation: ConversationHandle,
+    /// Person key of the asker, whose own deletions are left out. See [`Conversation::person_key`].
+    pub viewer: String,
+    /// Which part.
+    pub range: Range,
+    /// At most this many, up to [`MAX_PAGE`].
+    pub limit: usize,
+}
+
+/// A page of messages.
+#[derive(Clone, Debug)]
+pub struct Messages {
+    /// Oldest first.
+    pub items: Vec<Message>,
+    /// Whether there are more in the direction of the range.
+    pub has_more: bool,
+}
+
+/// Which messages a reader has read.
+#[derive(Clone, Debug)]
+pub enum Which {
+    /// Every unread one that the store accepted before this request.
+    AllUnread,
+    /// These, as far as they are addressed to the reader and unread.
+    Ids(Vec<MessageId>),
+}
+
+/// A reader has read messages.
+#[derive(Clone, Debug)]
+pub struct MarkRead {
+    /// Where.
+    pub conversation: ConversationHandle,
+    /// Who; an admin reads what is addressed to any admin.
+    pub reader: Participant,
+    /// The reader's name in this conversation. See [`Conversation::person_key`].
+    pub reader_key: String,
+    /// Which.
+    pub which: Which,
+    /// The caller's clock.
+    pub at: Timestamp,
+}
+
+/// The outcome of reading.
+#[derive(Clone, Debug, Default)]
+pub struct ReadMarks {
+    /// Messages that were unread until now, oldest first.
+    pub ids: Vec<MessageId>,
+    /// What the reader has left to read.
+    pub unread: u32,
+}
+
+/// A deletion, for oneself or for everyone.
+#[derive(Clone, Debug)]
+pub struct DeleteMessage {
+    /// Where.
+    pub conversation: ConversationHandle,
+    /// Which.
+    pub message: MessageId,
+    /// Person key of who deletes. See [`Conversation::person_key`].
+    pub by: String,
+    /// Person key of the recipient, whose unread count may change.
+    pub recipient_key: String,
+    /// The caller's clock.
+    pub at: Timestamp,
+}
+
+/// What changed of a message a client already has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Which message.
+    pub message_id: MessageId,
+    /// How far it got.
+    pub status: MessageStatus,
+    /// When it was read.
+    pub read_at: Option<Timestamp>,
+    /// When it was delivered.
+    pub delivered_at: Option<Timestamp>,
+    /// Gone for everyone, or for the viewer.
+    pub is_deleted: bool,
+}

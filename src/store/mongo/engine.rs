@@ -1,0 +1,137 @@
+//! What every part of the driver shares: the collections, the clock of ids, and one way to ask with a time limit.
+
+use std::fmt;
+use std::future::IntoFuture;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use bson::oid::ObjectId;
+use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
+use futures_util::TryStreamExt;
+use mongodb::action::Find;
+use mongodb::{Client, Collection, Database};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::failure::{self, failed};
+use super::repair::Repairs;
+use crate::error::{Error, Result};
+use crate::models::{ConversationId, IdClock, MessageId, Timestamp};
+
+/// No single request to the database takes longer; past it the outcome is unknown.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// How long the question for a primary may take.
+const HELLO_WITHIN: Duration = Duration::from_secs(2);
+
+/// The driver without its lanes. Its methods live in the files named after what they do.
+pub(super) struct Engine {
+    client: Client,
+    pub(super) database: Database,
+    pub(super) conversations: Collection<Document>,
+    pub(super) messages: Collection<Document>,
+    /// Commands sent as they are inherit nothing from the client.
+    pub(super) write_concern: Document,
+    /// Set once indexes are there and the newest id is known: the proof that writing is safe.
+    clock: OnceLock<IdClock>,
+    pub(super) repairs: Repairs,
+    /// Cancelled by `close`; tasks drain and end.
+    pub(super) closed: CancellationToken,
+    pub(super) tasks: TaskTracker,
+}
+
+impl Engine {
+    pub(super) fn new(client: Client, database: &str, write_concern: Document) -> Self {
+        let database = client.database(database);
+        Self {
+            conversations: database.collection("directconversations"),
+            messages: database.collection("directmessages"),
+            client,
+            database,
+            write_concern,
+            clock: OnceLock::new(),
+            repairs: Repairs::default(),
+            closed: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// The messages, written as bytes we put together ourselves.
+    pub(super) fn raw_messages(&self) -> Collection<RawDocumentBuf> {
+        self.messages.clone_with_type()
+    }
+
+    pub(super) fn check_open(&self) -> Result<()> {
+        if self.closed.is_cancelled() { Err(Error::unavailable("the store is closed")) } else { Ok(()) }
+    }
+
+    /// The clock of ids. Errors: `Unavailable` before the database is prepared and after `close`.
+    pub(super) fn clock(&self) -> Result<&IdClock> {
+        self.check_open()?;
+        self.prepared_clock()
+    }
+
+    /// The same for what was queued before `close`.
+    pub(super) fn prepared_clock(&self) -> Result<&IdClock> {
+        self.clock.get().ok_or_else(|| Error::unavailable("MongoDB is not prepared yet"))
+    }
+
+    pub(super) fn set_prepared(&self, newest: Option<MessageId>) {
+        self.clock.get_or_init(|| IdClock::new(newest));
+    }
+
+    /// Waits for an answer, no longer than the limit. `what` and `id` go into the error.
+    pub(super) async fn ask<T>(
+        &self,
+        what: &'static str,
+        id: impl fmt::Display,
+        request: impl IntoFuture<Output = mongodb::error::Result<T>>,
+    ) -> Result<T> {
+        match timeout(ANSWER_WITHIN, request.into_future()).await {
+            Ok(answer) => answer.map_err(|e| failed(what, id, e)),
+            Err(_) => Err(failure::no_answer(what, id)),
+        }
+    }
+
+    /// Reads everything a query finds.
+    pub(super) async fn collect(&self, what: &'static str, id: impl fmt::Display, find: Find<'_, Document>) -> Result<Vec<Document>> {
+        self.ask(what, id, async { find.await?.try_collect().await }).await
+    }
+
+    /// Whether the server that answers takes writes.
+    pub(super) async fn check_primary(&self) -> Result<()> {
+        let admin = self.client.database("admin");
+        let hello = admin.run_command(doc! { "hello": 1 });
+        let answer = timeout(HELLO_WITHIN, hello.into_future())
+            .await
+            .map_err(|_| failure::no_answer("asking for the primary of", self.database.name()))?
+            .map_err(|e| failed("asking for the primary of", self.database.name(), e))?;
+        match answer.get_bool("isWritablePrimary").or_else(|_| answer.get_bool("ismaster")) {
+            Ok(true) => Ok(()),
+            _ => Err(Error::unavailable("the MongoDB server that answers is not a primary")),
+        }
+    }
+
+    /// Ends the connections.
+    pub(super) async fn let_go(&self) {
+        // A cursor somebody still holds would keep it waiting.
+        let _ = timeout(HELLO_WITHIN, self.client.clone().shutdown().immediate(true).into_future()).await;
+    }
+}
+
+/// A date as stored.
+pub(super) fn date(at: Timestamp) -> DateTime {
+    DateTime::from_millis(at.as_millis())
+}
+
+impl From<MessageId> for Bson {
+    fn from(id: MessageId) -> Self {
+        Self::ObjectId(ObjectId::from_bytes(id.bytes()))
+    }
+}
+
+impl From<ConversationId> for Bson {
+    fn from(id: ConversationId) -> Self {
+        Self::ObjectId(ObjectId::from_bytes(id.bytes()))
+    }
+}

@@ -1,0 +1,91 @@
+//! The indexes the driver relies on. Made at start, never dropped; those of other programs do no harm.
+
+use std::time::Duration;
+
+use bson::{Document, doc};
+use futures_util::TryStreamExt;
+use mongodb::options::IndexOptions;
+use mongodb::{Collection, IndexModel};
+use tokio::time::timeout;
+use tracing::{error, info};
+
+use super::engine::Engine;
+use super::failure::{self, failed, no_answer};
+use crate::error::Result;
+
+/// Building on old data may take minutes; waiting for ever would hide a dead server.
+const BUILD_WITHIN: Duration = Duration::from_secs(600);
+/// The server has an index on these fields under another name or with other options.
+const CONFLICTS: [i32; 2] = [85, 86];
+
+/// Makes what is missing.
+///
+/// Errors: `Internal` when existing documents contradict a unique index.
+pub(super) async fn ensure(engine: &Engine) -> Result<()> {
+    let messages = &engine.messages;
+    // History, `lastMessage` after a deletion.
+    create(messages, doc! { "conversationId": 1, "createdAt": -1, "_id": -1 }, None).await?;
+    // What is unread.
+    create(messages, doc! { "conversationId": 1, "recipientType": 1, "status": 1 }, None).await?;
+    // Partial, because older documents have no such field and would all be equal.
+    let once = IndexOptions::builder().unique(true).partial_filter_expression(doc! { "clientMessageId": { "$exists": true } }).build();
+    create(messages, doc! { "senderType": 1, "senderId": 1, "clientMessageId": 1 }, Some(once)).await?;
+
+    let conversations = &engine.conversations;
+    // The list of a person.
+    create(conversations, doc! { "participants.id": 1, "lastMessageAt": -1, "_id": -1 }, None).await?;
+    // The list of the admins, who take part under more than one id in documents of the original schema.
+    create(conversations, doc! { "lastMessageAt": -1, "_id": -1 }, None).await?;
+    create(conversations, doc! { "aliases": 1 }, None).await?;
+    unique_key(engine).await
+}
+
+/// One conversation per key. Conversations of the original schema have none, and all of them would collide: they get theirs first.
+async fn unique_key(engine: &Engine) -> Result<()> {
+    let keys = doc! { "conversationId": 1 };
+    let unique = || Some(IndexOptions::builder().unique(true).build());
+    match build(&engine.conversations, keys.clone(), unique()).await? {
+        Err(e) if failure::code(&e) == Some(failure::DUPLICATE_KEY) => {
+            info!("conversations of the original schema get their keys");
+            engine.adopt_strays().await?;
+            create(&engine.conversations, keys, unique()).await
+        }
+        outcome => settle(&engine.conversations, &keys, true, outcome).await,
+    }
+}
+
+async fn create(collection: &Collection<Document>, keys: Document, options: Option<IndexOptions>) -> Result<()> {
+    let unique = options.as_ref().is_some_and(|o| o.unique == Some(true));
+    let outcome = build(collection, keys.clone(), options).await?;
+    settle(collection, &keys, unique, outcome).await
+}
+
+async fn build(collection: &Collection<Document>, keys: Document, options: Option<IndexOptions>) -> Result<mongodb::error::Result<()>> {
+    let model = IndexModel::builder().keys(keys).options(options).build();
+    let built = timeout(BUILD_WITHIN, async { collection.create_index(model).await.map(|_| ()) }).await;
+    built.map_err(|_| no_answer("building an index on", collection.name()))
+}
+
+async fn settle(collection: &Collection<Document>, keys: &Document, unique: bool, outcome: mongodb::error::Result<()>) -> Result<()> {
+    let Err(refused) = outcome else { return Ok(()) };
+    if !failure::code(&refused).is_some_and(|code| CONFLICTS.contains(&code)) {
+        return Err(failed("building an index on", collection.name(), refused));
+    }
+    if unique && !has_unique(collection, keys).await? {
+        error!("{} has an index on {keys} that is not unique; two nodes may store the same thing twice", collection.name());
+    } else {
+        info!("{} has an index on {keys} already, under another name or with other options", collection.name());
+    }
+    Ok(())
+}
+
+async fn has_unique(collection: &Collection<Document>, keys: &Document) -> Result<bool> {
+    let list = async { collection.list_indexes().await?.try_collect::<Vec<_>>().await };
+    let indexes = timeout(BUILD_WITHIN, list)
+        .await
+        .map_err(|_| no_answer("reading the indexes of", collection.name()))?
+        .map_err(|e| failed("reading the indexes of", collection.name(), e))?;
+    // Numbers may be stored as doubles: the names and their order are what matters.
+    let same = |model: &IndexModel| model.keys.keys().eq(keys.keys());
+    Ok(indexes.iter().any(|m| same(m) && m.options.as_ref().is_some_and(|o| o.unique == Some(true))))
+}

@@ -1,0 +1,36 @@
+//! What went wrong, in the words of the domain: a full disk passes, a broken row does not.
+
+use rusqlite::ErrorCode;
+
+use crate::error::{Error, Source};
+
+impl From<rusqlite::Error> for Error {
+    /// Busy, full and failing disks may pass; everything else is ours.
+    fn from(error: rusqlite::Error) -> Self {
+        use ErrorCode::{
+            CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, FileLockingProtocolFailed, OutOfMemory, ReadOnly, SystemIoFailure,
+        };
+        match error.sqlite_error_code() {
+            Some(
+                DatabaseBusy
+                | DatabaseLocked
+                | DiskFull
+                | SystemIoFailure
+                | CannotOpen
+                | OutOfMemory
+                | ReadOnly
+                | FileLockingProtocolFailed,
+            ) => Self::unavailable(error),
+            _ => Self::internal(error),
+        }
+    }
+}
+
+/// A row whose cells are not what they should be.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot decode {table} {id}: {source}")]
+pub(super) struct Undecodable {
+    pub(super) table: &'static str,
+    pub(super) id: String,
+    pub(super) source: Source,
+}

@@ -1,0 +1,225 @@
+//! The embedded store: one SQLite file in a folder of its own, nothing to install.
+//!
+//! Changes queue for one thread (`writer`) that commits whatever waits as one transaction; reads go to a few threads beside it
+//! (`readers`). `schema` has the tables; `conversations`, `messages` and `marks` have the statements.
+
+mod conversations;
+mod errors;
+mod folder;
+mod marks;
+mod messages;
+mod readers;
+mod rows;
+mod schema;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+
+use self::readers::Readers;
+use self::writer::{Desk, Writer};
+use super::{
+    Change, ConversationPage, Conversations, DeleteMessage, Lookup, MarkRead, MessageQuery, Messages, NewConversation, Opened, Pending,
+    ReadMarks, Sent, Store, Which,
+};
+use crate::error::{Error, Result};
+use crate::models::{Conversation, ConversationHandle, IdClock, Message, MessageId, NewMessage, Participant, Profile, Timestamp};
+
+/// Conversations and messages in `samvad.db` of the data folder.
+///
+/// Dropping it without [`Store::close`] loses nothing: the threads finish what is queued.
+pub struct SqliteStore {
+    writer: Arc<Writer>,
+    readers: Arc<Readers>,
+}
+
+/// How to open the embedded store.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// Folder of the file and its lock; made, for its owner alone, if it is not there.
+    pub data_dir: PathBuf,
+    /// Threads that read, at least one.
+    pub reader_threads: usize,
+    /// Writes, and as many reads, that may wait before `Overloaded` is answered. 2048 are about a third of a second of work.
+    pub queue_len: usize,
+    /// The most pages of 4 KiB the file may have; `None` leaves it to the disk.
+    pub max_pages: Option<u32>,
+}
+
+impl OpenOptions {
+    /// What a server uses.
+    pub fn new(data_dir: &Path) -> Self {
+        Self { data_dir: data_dir.to_owned(), reader_threads: 2, queue_len: 2048, max_pages: None }
+    }
+}
+
+/// Why the embedded store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process holds the lock.
+    #[error("another server uses {}", dir.display())]
+    InUse {
+        /// The data folder.
+        dir: PathBuf,
+    },
+    /// The folder cannot be made or written to.
+    #[error("cannot use the data folder {}: {source}", dir.display())]
+    Folder {
+        /// The data folder.
+        dir: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A newer program wrote the file.
+    #[error("the database has schema version {found}, this program knows {known}: use the newer program")]
+    NewerSchema {
+        /// Version in the file.
+        found: u32,
+        /// Version of this program.
+        known: u32,
+    },
+    /// SQLite cannot open the file.
+    #[error("cannot open the database: {0}")]
+    Database(#[from] rusqlite::Error),
+    /// The system refuses another thread.
+    #[error("cannot start the store's threads: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+impl SqliteStore {
+    /// Opens or creates the store in a folder.
+    ///
+    /// Blocks: up to five seconds while another process holds the folder, then `InUse`.
+    pub fn open(data_dir: &Path) -> Result<Self, OpenError> {
+        Self::open_with(OpenOptions::new(data_dir))
+    }
+
+    /// Opens or creates the store, with settings other than a server's.
+    pub fn open_with(options: OpenOptions) -> Result<Self, OpenError> {
+        let lock = Arc::new(folder::claim(&options.data_dir)?);
+        let file = options.data_dir.join("samvad.db");
+        let mut connection = schema::connect_writer(&file, options.max_pages)?;
+        schema::migrate(&mut connection)?;
+        let clock = IdClock::new(newest_id(&connection)?);
+        let readers = (0..options.reader_threads.max(1)).map(|_| schema::connect_reader(&file)).collect::<rusqlite::Result<_>>()?;
+        let readers = Readers::start(readers, options.queue_len, &lock)?;
+        let reconnect = Box::new(move || schema::connect_writer(&file, options.max_pages));
+        let writer = Writer::start(Desk { connection, reconnect, clock, lock: Box::new(lock) }, options.queue_len)?;
+        Ok(Self { writer: Arc::new(writer), readers: Arc::new(readers) })
+    }
+
+    fn write<T, F>(&self, work: F) -> Pending<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection, &IdClock) -> Result<T> + Send + 'static,
+    {
+        self.writer.submit(0, work)
+    }
+}
+
+/// Ids of conversations count too: they come from the same clock.
+fn newest_id(connection: &Connection) -> rusqlite::Result<Option<MessageId>> {
+    let sql = "SELECT max(id) FROM (SELECT max(id) AS id FROM message UNION ALL SELECT max(id) FROM conversation)";
+    let id: Option<[u8; 12]> = connection.query_row(sql, [], |row| row.get(0))?;
+    Ok(id.map(MessageId::from_bytes))
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn open_conversation(&self, new: NewConversation) -> Result<Opened> {
+        self.write(move |connection, clock| conversations::open(connection, clock, &new)).await
+    }
+
+    async fn find_conversation(&self, lookup: &Lookup) -> Result<Option<Conversation>> {
+        let lookup = lookup.clone();
+        self.readers.ask(move |connection| conversations::find(connection, &lookup)).await
+    }
+
+    async fn update_profile(&self, conversation: &ConversationHandle, person: &Participant, profile: &Profile) -> Result<()> {
+        let (id, person, profile) = (conversation.id, person.clone(), profile.clone());
+        self.write(move |connection, _| conversations::update_profile(connection, id, &person, &profile)).await
+    }
+
+    async fn conversations_of(&self, person: &Participant, page: &ConversationPage) -> Result<Conversations> {
+        let (person, page) = (person.clone(), page.clone());
+        self.readers.ask(move |connection| conversations::page(connection, &person, &page)).await
+    }
+
+    fn send_message(&self, new: NewMessage) -> Pending<Sent> {
+        let size_bytes = new.content.len() + new.media.url.as_ref().map_or(0, String::len);
+        self.writer.submit(size_bytes, move |connection, clock| messages::send(connection, clock, new))
+    }
+
+    async fn find_message(&self, id: MessageId) -> Result<Option<Message>> {
+        self.readers.ask(move |connection| messages::find(connection, id)).await
+    }
+
+    async fn messages(&self, query: MessageQuery) -> Result<Messages> {
+        self.readers.ask(move |connection| messages::page(connection, &query)).await
+    }
+
+    async fn count_messages(&self, conversation: &ConversationHandle, viewer: &str, cap: u64) -> Result<u64> {
+        let (id, viewer) = (conversation.id, viewer.to_owned());
+        self.readers.ask(move |connection| messages::count(connection, id, &viewer, cap)).await
+    }
+
+    fn mark_read(&self, mark: MarkRead) -> Pending<ReadMarks> {
+        let size_bytes = match &mark.which {
+            Which::AllUnread => 0,
+            Which::Ids(ids) => ids.len() * size_of::<MessageId>(),
+        };
+        self.writer.submit(size_bytes, move |connection, _| marks::read(connection, &mark))
+    }
+
+    async fn mark_delivered(&self, messages: &[(ConversationHandle, MessageId)], at: Timestamp) -> Result<Vec<MessageId>> {
+        let messages = messages.to_vec();
+        self.write(move |connection, _| marks::delivered(connection, &messages, at)).await
+    }
+
+    async fn hide_message(&self, hide: DeleteMessage) -> Result<Option<Message>> {
+        self.write(move |connection, _| marks::hide(connection, &hide)).await
+    }
+
+    async fn delete_message(&self, delete: DeleteMessage) -> Result<Option<Message>> {
+        self.write(move |connection, _| marks::delete(connection, &delete)).await
+    }
+
+    async fn changes_since(&self, conversation: &ConversationHandle, viewer: &str, since: Timestamp, limit: usize) -> Result<Vec<Change>> {
+        let (id, viewer) = (conversation.id, viewer.to_owned());
+        self.readers.ask(move |connection| messages::changes(connection, id, &viewer, since, limit)).await
+    }
+
+    async fn find_profile(&self, _person: &Participant) -> Result<Option<Profile>> {
+        // The file holds nothing beside our own tables.
+        Ok(None)
+    }
+
+    async fn check_writable(&self) -> Result<()> {
+        // More than a page, so that the file has to find room; the next check, or a message, uses the pages it frees.
+        self.write(|connection, _| {
+            connection.execute("INSERT INTO probe(data) VALUES(zeroblob(16384))", [])?;
+            connection.execute("DELETE FROM probe", [])?;
+            Ok(())
+        })
+        .await
+    }
+
+    fn engine(&self) -> &'static str {
+        "sqlite"
+    }
+
+    async fn close(&self) {
+        let (writer, readers) = (self.writer.clone(), self.readers.clone());
+        // Readers first: the writer can empty the log only when nobody reads from it.
+        let closed = tokio::task::spawn_blocking(move || {
+            readers.close();
+            writer.close();
+        });
+        if let Err(error) = closed.await {
+            tracing::error!("closing the store failed: {}", Error::internal(error));
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! From rows to models. A row that cannot be decoded is an error that names it, never a row left out.
+
+use std::collections::BTreeMap;
+
+use rusqlite::Row;
+use rusqlite::types::FromSql;
+
+use super::errors::Undecodable;
+use crate::error::{Error, Result, Source};
+use crate::models::message::{CallLog, Media};
+use crate::models::{
+    Conversation, ConversationHandle, ConversationId, ConversationKey, LastMessage, Member, Message, MessageId, MessageStatus, MessageType,
+    Participant, ParticipantKind, Profile, Timestamp,
+};
+
+/// The columns [`message`] reads, in its order. The key comes from the conversation, where it is kept once.
+macro_rules! message_columns {
+    () => {
+        "id, conversation, (SELECT key FROM conversation WHERE id = message.conversation), sender_kind, sender, sender_name, \
+         sender_picture, recipient_kind, recipient, type, content, media_url, media_size, media_duration, thumbnail_url, reply_to, \
+         call_type, call_status, call_duration, call_id, client_id, status, created_at, updated_at, delivered_at, read_at, is_deleted, \
+         deleted_at, deleted_by"
+    };
+}
+pub(super) use message_columns;
+
+/// Reads a row of [`message_columns`].
+pub(super) fn message(row: &Row<'_>) -> Result<Message> {
+    decode("message", row, |cells| {
+        Ok(Message {
+            id: MessageId::from_bytes(cells.take()?),
+            conversation_id: ConversationId::from_bytes(cells.take()?),
+            conversation_key: ConversationKey::stored(cells.take::<String>()?),
+            sender: cells.participant()?,
+            sender_profile: cells.profile()?,
+            recipient: cells.participant()?,
+            message_type: cells.word(MessageType::parse)?,
+            content: cells.take()?,
+            media: Media { url: cells.take()?, size_bytes: cells.take()?, duration_seconds: cells.take()?, thumbnail_url: cells.take()? },
+            reply_to: cells.take::<Option<_>>()?.map(MessageId::from_bytes),
+            call: cells.call_log()?,
+            client_message_id: cells.take()?,
+            status: cells.word(MessageStatus::parse)?,
+            created_at: cells.time()?,
+            updated_at: cells.time()?,
+            delivered_at: cells.optional_time()?,
+            read_at: cells.optional_time()?,
+            is_deleted: cells.take()?,
+            deleted_at: cells.optional_time()?,
+            deleted_by: cells.take::<Option<String>>()?.map_or(Ok(Vec::new()), |list| serde_json::from_str(&list))?,
+        })
+    })
+}
+
+/// The columns [`member`] reads, in its order.
+macro_rules! member_columns {
+    () => {
+        "conversation, kind, person, name, picture, joined_at, unread"
+    };
+}
+pub(super) use member_columns;
+
+/// Reads a row of [`member_columns`]: the member and his unread count.
+pub(super) fn member(row: &Row<'_>) -> Result<(Member, u32)> {
+    decode("member of conversation", row, |cells| {
+        cells.skip();
+        let member = Member { participant: cells.participant()?, profile: cells.profile()?, joined_at: cells.optional_time()? };
+        Ok((member, cells.take()?))
+    })
+}
+
+/// The columns [`conversation`] reads, in its order.
+macro_rules! conversation_columns {
+    () => {
+        "id, key, type, context_type, context_id, last_message_at, created_at, updated_at, last_id, last_content, last_sender_kind, \
+         last_sender, last_at, last_type"
+    };
+}
+pub(super) use conversation_columns;
+
+/// Reads a row of [`conversation_columns`]; members and aliases are rows of their own, added by the caller.
+pub(super) fn conversation(row: &Row<'_>) -> Result<Conversation> {
+    decode("conversation", row, |cells| {
+        let id = ConversationId::from_bytes(cells.take()?);
+        Ok(Conversation {
+            handle: ConversationHandle { id, key: ConversationKey::stored(cells.take::<String>()?), filed_by_id: false },
+            conversation_type: cells.take()?,
+            context_type: cells.take()?,
+            context_id: cells.take()?,
+            last_message_at: cells.time()?,
+            created_at: cells.time()?,
+            updated_at: cells.time()?,
+            last_message: cells.last_message()?,
+            members: Vec::new(),
+            unread: BTreeMap::new(),
+            aliases: Vec::new(),
+            // Only programs older than this store closed conversations.
+            is_active: true,
+        })
+    })
+}
+
+/// A count as SQLite takes it; what is beyond its range means "all" anyway.
+pub(super) fn sql_count(n: impl TryInto<i64>) -> i64 {
+    n.try_into().unwrap_or(i64::MAX)
+}
+
+/// Runs `read` over the cells of a row whose first one is the id to blame.
+fn decode<T>(table: &'static str, row: &Row<'_>, read: impl FnOnce(&mut Cells<'_, '_>) -> Result<T, Source>) -> Result<T> {
+    read(&mut Cells { row, next: 0 }).map_err(|source| {
+        let id = row.get::<_, [u8; 12]>(0).map_or_else(|_| "without id".to_owned(), |id| MessageId::from_bytes(id).to_string());
+        Error::internal(Undecodable { table, id, source })
+    })
+}
+
+/// The cells of one row, from left to right.
+struct Cells<'row, 'statement> {
+    row: &'row Row<'statement>,
+    next: usize,
+}
+
+impl Cells<'_, '_> {
+    fn take<T: FromSql>(&mut self) -> Result<T, Source> {
+        let cell = self.row.get(self.next)?;
+        self.next += 1;
+        Ok(cell)
+    }
+
+    fn skip(&mut self) {
+        self.next += 1;
+    }
+
+    fn word<T>(&mut self, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, Source> {
+        let word: String = self.take()?;
+        parse(&word).ok_or_else(|| format!("the word {word:?} means nothing here").into())
+    }
+
+    fn participant(&mut self) -> Result<Participant, Source> {
+        Ok(Participant::stored(self.word(ParticipantKind::parse)?, self.take::<String>()?))
+    }
+
+    fn profile(&mut self) -> Result<Profile, Source> {
+        Ok(Profile { name: self.take()?, picture: self.take()? })
+    }
+
+    fn time(&mut self) -> Result<Timestamp, Source> {
+        self.take().map(Timestamp::from_millis)
+    }
+
+    fn optional_time(&mut self) -> Result<Option<Timestamp>, Source> {
+        Ok(self.take::<Option<_>>()?.map(Timestamp::from_millis))
+    }
+
+    fn call_log(&mut self) -> Result<Option<CallLog>, Source> {
+        let call = CallLog { call_type: self.take()?, call_status: self.take()?, call_duration: self.take()?, call_id: self.take()? };
+        Ok((call != CallLog::default()).then_some(call))
+    }
+
+    fn last_message(&mut self) -> Result<Option<LastMessage>, Source> {
+        let Some(id) = self.take::<Option<_>>()? else { return Ok(None) };
+        Ok(Some(LastMessage {
+            message_id: Some(MessageId::from_bytes(id)),
+            content: self.take()?,
+            sender: Some(self.participant()?),
+            at: Some(self.time()?),
+            message_type: self.word(MessageType::parse)?,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_cannot_be_decoded_is_an_error_that_names_it() {
+        let connection = rusqlite::Connection::open_in_memory().unwrap();
+        let broken = "SELECT x'690000000000000000000005', 'martian', 'x', NULL, NULL, NULL, 0";
+        let error = connection.query_row(broken, [], |row| Ok(member(row))).unwrap().unwrap_err();
+        let Error::Internal(source) = error else { panic!("{error:?}") };
+        assert_eq!(
+            source.to_string(),
+            "cannot decode member of conversation 690000000000000000000005: the word \"martian\" means nothing here"
+        );
+    }
+}

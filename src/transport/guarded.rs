@@ -1,0 +1,113 @@
+//! A TCP stream that fails when it was cut, or when the peer takes nothing for too long.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::links::Link;
+
+/// How long a peer may leave a write pending before its connection is given up.
+pub const WRITE_STALL: Duration = Duration::from_secs(10);
+
+/// The stream of one accepted connection.
+pub struct GuardedIo {
+    stream: TcpStream,
+    link: Arc<Link>,
+    // Reading and writing happen in different tasks after an upgrade; each needs a waker of its own.
+    cut_read: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    cut_write: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    stalled: Option<Pin<Box<Sleep>>>,
+    stall_after: Duration,
+}
+
+impl GuardedIo {
+    /// Guards `stream`; cutting `link` makes every later read and write fail.
+    pub fn new(stream: TcpStream, link: Arc<Link>) -> Self {
+        Self::with_stall(stream, link, WRITE_STALL)
+    }
+
+    /// The same with another patience for writes, for tests.
+    pub fn with_stall(stream: TcpStream, link: Arc<Link>, stall_after: Duration) -> Self {
+        Self { stream, link, cut_read: None, cut_write: None, stalled: None, stall_after }
+    }
+
+    /// The outcome of a write: pending only as long as the peer is expected to read again.
+    fn guard_write<T>(&mut self, outcome: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            self.stalled = None;
+            return outcome;
+        }
+        if poll_cut(&self.link, &mut self.cut_write, cx) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        let stall_after = self.stall_after;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall_after)));
+        ready!(stalled.as_mut().poll(cx));
+        // The reader must end too, or the session would wait for its heartbeat.
+        self.link.cut();
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+/// Whether the link is cut; otherwise the task is woken when it is.
+fn poll_cut(link: &Link, cut: &mut Option<Pin<Box<WaitForCancellationFutureOwned>>>, cx: &mut Context<'_>) -> bool {
+    // Asked first, because a future that has completed must not be polled again.
+    link.is_cut() || cut.get_or_insert_with(|| Box::pin(link.when_cut())).as_mut().poll(cx).is_ready()
+}
+
+impl AsyncRead for GuardedIo {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.link.is_cut() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        let outcome = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if outcome.is_pending() && poll_cut(&this.link, &mut this.cut_read, cx) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        outcome
+    }
+}
+
+impl AsyncWrite for GuardedIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.link.is_cut() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        let outcome = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.guard_write(outcome, cx)
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.link.is_cut() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        let outcome = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.guard_write(outcome, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.stream).poll_flush(cx);
+        this.guard_write(outcome, cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.stream).poll_shutdown(cx);
+        this.guard_write(outcome, cx)
+    }
+}

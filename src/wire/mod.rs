@@ -1,0 +1,11 @@
+//! What clients say, read once where it comes in: the same fields and aliases for sockets and REST.
+
+mod payload;
+mod requests;
+mod responses;
+
+pub use payload::Payload;
+pub use requests::{
+    CatchUpRequest, catch_up, context, delete_scope, history, page, recipient, send_message, typing_conversation, which_messages,
+};
+pub use responses::{CatchUpBody, HistoryBody, SendBody, ok_body};

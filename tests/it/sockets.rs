@@ -1,0 +1,184 @@
+//! The connection itself: greeting, order, refusals, clients that misbehave, going down.
+
+use std::time::Duration;
+
+use samvad::models::ParticipantKind;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::client::{Client, Handshake};
+use crate::support::server::{ADMIN_KEY, TestServer};
+use crate::support::stores;
+
+/// A server over the embedded store; the folder lives as long as the test holds it.
+async fn server() -> (TestServer, tempfile::TempDir) {
+    let (store, folder) = stores::sqlite();
+    (TestServer::start(store).await, folder)
+}
+
+async fn refusal(server: &TestServer, auth: Value) -> String {
+    match Client::handshake(&server.url, &auth).await {
+        Handshake::Refused(why) => why,
+        Handshake::Accepted(_) => panic!("accepted: {auth}"),
+    }
+}
+
+#[tokio::test]
+async fn a_refused_client_hears_a_stable_code_and_is_cut() {
+    let (server, _folder) = server().await;
+    assert_eq!(refusal(&server, json!({})).await, "auth.missing");
+    assert_eq!(refusal(&server, json!({ "token": "" })).await, "auth.missing");
+    assert_eq!(refusal(&server, json!({ "token": 5 })).await, "auth.invalid");
+    assert_eq!(refusal(&server, json!({ "token": "not.a.token" })).await, "auth.invalid");
+    assert_eq!(refusal(&server, json!({ "token": format!("{ADMIN_KEY}!") })).await, "auth.invalid");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn events_sent_before_the_greeting_are_answered_after_it_and_in_order() {
+    let (server, _folder) = server().await;
+    for _ in 0..10 {
+        let auth = json!({ "token": server.token(ParticipantKind::User, "u1") });
+        let Handshake::Accepted(mut client) = Client::handshake(&server.url, &auth).await else { panic!("refused") };
+        // At once, without waiting for `connected`.
+        let mut asked = Vec::new();
+        for number in 0..8 {
+            let payload = json!({ "recipientType": "admin", "content": format!("message {number}") });
+            asked.push(client.ask("dm:send_message", &payload).await);
+            asked.push(client.ask("dm:join_conversation", &json!({ "conversationId": "admin_u1" })).await);
+        }
+        assert_eq!(client.any().await.0, "connected");
+        let mut ids = Vec::new();
+        for id in asked {
+            let answer = client.answer(id).await;
+            assert_eq!(answer["ok"], true, "{answer}");
+            ids.extend(answer["message"]["_id"].as_str().map(str::to_owned));
+        }
+        assert_eq!(ids.len(), 8);
+        assert!(ids.is_sorted(), "{ids:?}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_flood_is_bounded_answered_and_survived() {
+    let (server, _folder) = server().await;
+    let mut client = server.user("u1").await;
+    let mut asked = Vec::new();
+    for number in 0..2_000 {
+        asked.push(client.ask("dm:send_message", &json!({ "recipientType": "admin", "content": format!("{number}") })).await);
+    }
+    let mut stored = 0;
+    for id in asked {
+        let answer = client.answer(id).await;
+        match answer["ok"].as_bool() {
+            Some(true) => stored += 1,
+            _ => assert_eq!((&answer["code"], &answer["retryable"]), (&json!("OVERLOADED"), &json!(true)), "{answer}"),
+        }
+    }
+    let history = client.call("dm:history", &json!({ "conversationId": "admin_u1" })).await;
+    assert_eq!(history["total"], stored, "what was acknowledged is there, what was refused is not");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn malformed_packets_cost_their_sender_the_line_and_nobody_else() {
+    let (server, _folder) = server().await;
+    let mut honest = server.user("u1").await;
+    for frame in ["42", "42{}", "42[]", "42[5]", "99", "41x", "451-[\"x\",{\"_placeholder\":true,\"num\":0}]42", "4", "2probe", "\u{1}"] {
+        let mut client = server.astrologer("a1").await;
+        client.raw(frame).await;
+        drop(client);
+    }
+    // Larger than any packet may be.
+    let mut client = server.astrologer("a1").await;
+    client.raw(format!("42[\"dm:send_message\",{{\"content\":\"{}\"}}]", "x".repeat(300 * 1024))).await;
+    client.closed().await;
+    let sent = honest.call("dm:send_message", &json!({ "recipientType": "admin", "content": "still here" })).await;
+    assert_eq!(sent["ok"], true);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_unknown_event_is_ignored_and_says_so_only_in_its_ack() {
+    let (server, _folder) = server().await;
+    let mut client = server.user("u1").await;
+    for event in ["live:join", "discussion:join", "admin_join_ticket_monitor", "chat:message", ""] {
+        client.emit(event, &json!({ "any": "thing" })).await;
+    }
+    assert_eq!(client.call("live:join", &json!({})).await["code"], "UNKNOWN_EVENT");
+    assert!(client.heard_so_far().await.is_empty());
+    server.stop().await;
+}
+
+/// Opens a websocket by hand, signs in, and never reads again.
+async fn client_that_never_reads(server: &TestServer) -> tokio::net::TcpStream {
+    let address = server.url.trim_start_matches("http://");
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    let mut stream = socket.connect(address.parse().expect("an address")).await.expect("connects");
+    let upgrade = format!(
+        "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(upgrade.as_bytes()).await.expect("written");
+    let mut heard = vec![0; 1024];
+    let count = stream.read(&mut heard).await.expect("an answer");
+    assert!(heard[..count].starts_with(b"HTTP/1.1 101"));
+    let auth = format!("40{}", json!({ "token": server.token(ParticipantKind::Astrologer, "a1") }));
+    stream.write_all(&masked_text(&auth)).await.expect("written");
+    stream
+}
+
+/// A websocket text frame as a client must send it; the mask is zero, so the text stays readable.
+fn masked_text(text: &str) -> Vec<u8> {
+    let length = u16::try_from(text.len()).expect("short");
+    assert!((126..).contains(&length));
+    let mut frame = vec![0x81, 0x80 | 126];
+    frame.extend_from_slice(&length.to_be_bytes());
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(text.as_bytes());
+    frame
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_is_dropped_and_does_not_hold_up_a_shutdown() {
+    let (server, _folder) = server().await;
+    let mut user = server.user("u1").await;
+    let stuck = client_that_never_reads(&server).await;
+    let delivery = server.services.core().delivery.clone();
+    while delivery.connections() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let content = "x".repeat(4_000);
+    let mut number = 0;
+    // Far more than socket buffers and our queue hold: the connection must be given up, and nobody else is disturbed.
+    while delivery.connections() == 2 {
+        let payload = json!({ "recipientId": "a1", "recipientType": "astrologer", "content": content });
+        assert_eq!(user.call("dm:send_message", &payload).await["ok"], true);
+        number += 1;
+        assert!(number < 60_000, "the client that never reads is still there");
+    }
+    let started = std::time::Instant::now();
+    server.stop().await;
+    assert!(started.elapsed() < Duration::from_secs(10), "going down took {:?}", started.elapsed());
+    drop(stuck);
+}
+
+#[tokio::test]
+async fn going_down_cuts_the_transports_and_keeps_every_acknowledged_message() {
+    let (store, _folder) = stores::sqlite();
+    let server = TestServer::start(store).await;
+    let mut user = server.user("u1").await;
+    let mut asked = Vec::new();
+    for number in 0..50 {
+        asked.push(user.ask("dm:send_message", &json!({ "recipientType": "admin", "content": format!("{number}") })).await);
+    }
+    let first = user.answer(asked[0]).await;
+    assert_eq!(first["ok"], true);
+    let services = server.services.clone();
+    server.stop().await;
+    // "transport close" on the client: no Socket.IO disconnect packet (41), which would stop it from coming back.
+    user.closed().await;
+    assert_eq!(services.core().delivery.connections(), 0);
+}

@@ -1,0 +1,46 @@
+//! Empty stores of either kind, one for each test.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use samvad::store::Store;
+use samvad::store::mongo::MongoStore;
+use samvad::store::sqlite::SqliteStore;
+use tempfile::TempDir;
+
+/// An embedded store in a folder that goes away with the returned guard.
+pub fn sqlite() -> (Arc<dyn Store>, TempDir) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = SqliteStore::open(folder.path()).expect("an empty folder can be opened");
+    (Arc::new(store), folder)
+}
+
+/// A store in this database (see [`fresh_database`]), ready to be written to.
+pub async fn mongodb(database: &str) -> Arc<dyn Store> {
+    let store: Arc<dyn Store> = Arc::new(MongoStore::connect(&mongo_uri(), database).await.expect("TEST_MONGODB_URI can be read"));
+    // Connecting goes on in the background.
+    let ready = async {
+        while let Err(error) = store.check_writable().await {
+            assert!(error.is_retryable(), "the test database refuses writes: {error:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), ready).await.expect("the test database takes writes within 30 s");
+    store
+}
+
+/// Where the test's mongod is. A missing one is a failure, not a test left out.
+pub fn mongo_uri() -> String {
+    std::env::var("TEST_MONGODB_URI").expect("TEST_MONGODB_URI is not set: run scripts/test, or start one with scripts/mongod")
+}
+
+/// A database name nobody else uses.
+pub fn fresh_database() -> String {
+    format!("samvad_test_{:016x}", rand::random::<u64>())
+}
+
+/// Removes a database. Tests that fail leave theirs behind, to be looked at.
+pub async fn drop_database(database: &str) {
+    let client = mongodb::Client::with_uri_str(mongo_uri()).await.expect("TEST_MONGODB_URI can be read");
+    client.database(database).drop().await.expect("a test database can be dropped");
+}
