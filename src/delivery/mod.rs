@@ -17,7 +17,7 @@ use tracing::{error, warn};
 pub use audience::Audience;
 pub use connection::{Connection, ConnectionId, Outlet, Undelivered};
 pub use event::{Connected, Failure, Joined, MessageDeleted, MessagesDelivered, MessagesRead, ServerEvent, Stats, Typing};
-pub use registry::MAX_WAITING;
+pub use registry::{MAX_ROOMS, MAX_WAITING};
 
 use crate::models::{ConversationKey, Participant};
 use registry::{Registry, Target};
@@ -121,8 +121,10 @@ impl Delivery {
     }
 
     /// Puts a connection into a conversation's room under the spelling it used; an earlier spelling of the same conversation is replaced.
-    pub fn join(&self, connection: &Arc<Connection>, conversation: &ConversationKey, spelling: &str) {
-        self.registry.join(connection, conversation, spelling);
+    /// False if it sits in [`MAX_ROOMS`] already.
+    #[must_use]
+    pub fn join(&self, connection: &Arc<Connection>, conversation: &ConversationKey, spelling: &str) -> bool {
+        self.registry.join(connection, conversation, spelling)
     }
 
     /// Lets a connection wait for a conversation nobody knows yet under this spelling; the oldest of more than [`MAX_WAITING`] is dropped.

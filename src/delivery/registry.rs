@@ -14,6 +14,9 @@ use super::connection::{Connection, ConnectionId};
 /// The most unknown conversations one connection may wait for.
 pub const MAX_WAITING: usize = 50;
 
+/// The most rooms one connection may sit in.
+pub const MAX_ROOMS: usize = 5_000;
+
 /// A connection to hand an event to, with the text it knows the conversation by.
 pub(super) struct Target {
     pub connection: Arc<Connection>,
@@ -69,10 +72,10 @@ impl Registry {
         drop_from(&mut tables.people, connection.identity(), |room| room.remove(&connection.id()), HashSet::is_empty);
     }
 
-    pub fn join(&self, connection: &Connection, conversation: &ConversationKey, spelling: &str) {
+    pub fn join(&self, connection: &Connection, conversation: &ConversationKey, spelling: &str) -> bool {
         let mut tables = self.write();
         tables.stop_waiting(connection.id(), spelling);
-        tables.sit(connection.id(), conversation, spelling.into());
+        tables.sit(connection.id(), conversation, spelling.into())
     }
 
     pub fn wait(&self, connection: &Connection, spelling: &str) {
@@ -167,11 +170,16 @@ impl Tables {
             .collect()
     }
 
-    fn sit(&mut self, id: ConnectionId, conversation: &ConversationKey, spelling: Arc<str>) {
+    /// False if the connection sits in too many rooms already.
+    fn sit(&mut self, id: ConnectionId, conversation: &ConversationKey, spelling: Arc<str>) -> bool {
         // A connection that is already gone must not be put back into a room by a slow join.
-        let Some(seat) = self.connections.get_mut(&id) else { return };
+        let Some(seat) = self.connections.get_mut(&id) else { return true };
+        if seat.rooms.len() >= MAX_ROOMS && !seat.rooms.contains(conversation) {
+            return false;
+        }
         seat.rooms.insert(conversation.clone());
         self.rooms.entry(conversation.clone()).or_default().insert(id, spelling);
+        true
     }
 
     fn stop_waiting(&mut self, id: ConnectionId, spelling: &str) {

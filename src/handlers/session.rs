@@ -53,9 +53,10 @@ impl Session {
         self.delivery().connect(&self.connection);
         // The client may have gone before this task ran; then nobody else would tidy up.
         if self.closed.load(Ordering::SeqCst) {
-            return self.tidy_up();
+            self.tidy_up();
         }
         info!(connection.id = %self.connection.id(), participant = %self.user.participant(), "a client connected");
+        // Also then: what it sent before it left is still handled, and the queue does not keep the session alive.
         self.mailbox.open(self);
     }
 

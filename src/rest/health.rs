@@ -51,9 +51,12 @@ pub(super) async fn ready(State(state): State<RestState>) -> Result<Json<Value>,
     let mut last = state.readiness.last.lock().await;
     let writable = match *last {
         Some((at, writable)) if at.elapsed() < FRESH_FOR => writable,
-        _ => state.services.core().store.check_writable().await.is_ok(),
+        _ => {
+            let writable = state.services.core().store.check_writable().await.is_ok();
+            *last = Some((Instant::now(), writable));
+            writable
+        }
     };
-    *last = Some((Instant::now(), writable));
     if writable {
         Ok(Json(json!({ "status": "ready", "store": state.services.core().store.engine() })))
     } else {

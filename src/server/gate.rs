@@ -34,13 +34,13 @@ pub async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Res
     // A poll hangs until there is something to say, so its connection is noted while it hangs.
     let polling = request.method() == Method::GET && query_value(&request, "transport").as_deref() == Some("polling");
     if let (Some(id), Some(link), true) = (&session, &link, polling) {
-        gate.links.note(id, link);
+        gate.links.note_poll(id, link);
     }
     let mut response = next.run(lightened(request)).await;
     if let (Some(id), Some(link)) = (&session, &link) {
         match response.status() {
-            StatusCode::SWITCHING_PROTOCOLS => gate.links.note(id, link),
-            _ if polling => gate.links.forget_if(id, link),
+            StatusCode::SWITCHING_PROTOCOLS => gate.links.note_websocket(id, link),
+            _ if polling => gate.links.forget_poll(id, link),
             _ => {}
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use moka::sync::Cache;
 
 use crate::auth::CurrentUser;
-use crate::delivery::{Connection, Joined};
+use crate::delivery::{Connection, Joined, MAX_ROOMS};
 use crate::error::{Error, Result};
 use crate::models::{Conversation, ConversationId, ConversationKey, Membership, MessageId, Pair, Participant, ParticipantKind, Profile};
 use crate::store::{self, ConversationPage, Lookup, NewConversation};
@@ -170,9 +170,13 @@ impl Conversations {
     /// Puts a connection into the room of the conversation it names, or lets it wait for one nobody knows.
     ///
     /// The answer is the same whether an unknown conversation exists or not.
-    /// Errors: `INVALID_ID`; `DM_JOIN_FORBIDDEN` for a canonical key of other people.
+    /// Errors: `INVALID_ID`; `DM_JOIN_FORBIDDEN` for a canonical key of other people; `CONFLICT` for more than [`MAX_ROOMS`].
     pub async fn join(&self, user: &CurrentUser, connection: &Arc<Connection>, text: &str) -> Result<Joined> {
         let delivery = &self.core.delivery;
+        let sit = |key: &ConversationKey| {
+            let seated = delivery.join(connection, key, text);
+            seated.then_some(()).ok_or_else(|| Error::Conflict(format!("a connection sits in at most {MAX_ROOMS} rooms; leave some")))
+        };
         let joined = |key: &ConversationKey, unread_count| Joined {
             conversation_id: text.to_owned(),
             success: true,
@@ -181,16 +185,16 @@ impl Conversations {
         };
         match self.resolve(user.participant(), text).await? {
             Named::Known(known) => {
-                delivery.join(connection, known.key(), text);
+                sit(known.key())?;
                 let unread = self.unread(user, &known).await?;
                 Ok(joined(known.key(), unread))
             }
             Named::NotOpened(pair) => {
-                delivery.join(connection, &pair.key(), text);
+                sit(&pair.key())?;
                 Ok(joined(&pair.key(), 0))
             }
             Named::Foreign(pair) if user.is_admin() => {
-                delivery.join(connection, &pair.key(), text);
+                sit(&pair.key())?;
                 Ok(joined(&pair.key(), 0))
             }
             Named::Foreign(_) => Err(Error::DmJoinForbidden),

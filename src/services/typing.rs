@@ -1,6 +1,7 @@
 //! Typing indicators: relayed at most every two seconds, and always ended by the server, because the shipped app never does.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ struct Indicator {
     typing: Typing,
     relayed_at: Instant,
     expires_at: Instant,
+    /// Tells this indicator from a later one in the same place, so that each task ends with its own.
+    generation: u64,
 }
 
 impl TypingIndicators {
@@ -58,10 +61,17 @@ impl TypingIndicators {
             } else {
                 let typing =
                     Typing { user_id: user.participant().id().to_owned(), user_type: user.kind(), user_name: user.profile().name.clone() };
-                let indicator =
-                    Indicator { person: user.identity(), typing: typing.clone(), relayed_at: now, expires_at: now + EXPIRES_AFTER };
+                static GENERATIONS: AtomicU64 = AtomicU64::new(0);
+                let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
+                let indicator = Indicator {
+                    person: user.identity(),
+                    typing: typing.clone(),
+                    relayed_at: now,
+                    expires_at: now + EXPIRES_AFTER,
+                    generation,
+                };
                 active.insert(place.clone(), indicator);
-                self.expire(place);
+                self.expire(place, generation);
                 typing
             }
         };
@@ -91,11 +101,12 @@ impl TypingIndicators {
     }
 
     /// One task per indicator, which ends with it.
-    fn expire(&self, place: (ConnectionId, ConversationKey)) {
+    fn expire(&self, place: (ConnectionId, ConversationKey), generation: u64) {
         let this = self.clone();
         self.core.tasks.spawn(async move {
             loop {
-                let Some(expires_at) = this.active().get(&place).map(|i| i.expires_at) else { return };
+                let mine = this.active().get(&place).filter(|i| i.generation == generation).map(|i| i.expires_at);
+                let Some(expires_at) = mine else { return };
                 if expires_at <= Instant::now() {
                     return this.stop(place.0, &place.1);
                 }

@@ -33,9 +33,9 @@ fn each_socket_hears_once_under_the_spelling_it_joined_with() {
     let (by_hex, heard_by_hex) = Recorder::connect(&delivery, &user);
     let (_outside, heard_outside) = Recorder::connect(&delivery, &user);
     let conversation = key("user_u1_a1");
-    delivery.join(&by_key, &conversation, "user_u1_a1");
-    delivery.join(&by_hex, &conversation, "user_u1_a1");
-    delivery.join(&by_hex, &conversation, "690000000000000000000001");
+    assert!(delivery.join(&by_key, &conversation, "user_u1_a1"));
+    assert!(delivery.join(&by_hex, &conversation, "user_u1_a1"));
+    assert!(delivery.join(&by_hex, &conversation, "690000000000000000000001"));
 
     let reached = delivery.emit(&Audience::room(&conversation).and_people([user.clone()]), &event());
 
@@ -52,8 +52,8 @@ fn a_client_that_does_not_keep_up_is_closed_and_the_others_still_hear() {
     let (delivery, conversation) = (Delivery::default(), key("user_u1_a1"));
     let (slow, slow_recorder) = Recorder::connect(&delivery, &person(ParticipantKind::User, "u1"));
     let (quick, quick_recorder) = Recorder::connect(&delivery, &person(ParticipantKind::Astrologer, "a1"));
-    delivery.join(&slow, &conversation, "user_u1_a1");
-    delivery.join(&quick, &conversation, "user_u1_a1");
+    assert!(delivery.join(&slow, &conversation, "user_u1_a1"));
+    assert!(delivery.join(&quick, &conversation, "user_u1_a1"));
     slow_recorder.stop_reading();
 
     let reached = delivery.emit(&Audience::room(&conversation), &event());
@@ -68,11 +68,11 @@ fn a_client_that_does_not_keep_up_is_closed_and_the_others_still_hear() {
 fn whoever_left_hears_nothing_and_cannot_be_put_back_by_a_slow_join() {
     let (delivery, conversation) = (Delivery::default(), key("admin_a1"));
     let (connection, recorder) = Recorder::connect(&delivery, &person(ParticipantKind::Astrologer, "a1"));
-    delivery.join(&connection, &conversation, "admin_a1");
+    assert!(delivery.join(&connection, &conversation, "admin_a1"));
     assert_eq!(delivery.leave(&connection, "admin_a1"), Some(conversation.clone()));
     assert_eq!(delivery.leave(&connection, "admin_a1"), None);
     delivery.disconnect(&connection);
-    delivery.join(&connection, &conversation, "admin_a1");
+    assert!(delivery.join(&connection, &conversation, "admin_a1"));
     assert_eq!(delivery.emit(&Audience::room(&conversation).and_people([connection.identity().clone()]), &event()).count(), 0);
     assert!(recorder.take().is_empty());
     assert_eq!(delivery.connections(), 0);

@@ -60,16 +60,14 @@ pub(super) async fn append(engine: &Engine, clock: &IdClock, sends: Vec<Append>)
     };
     let entries: Vec<Entry> = sends.into_iter().map(entry).collect();
     let inserted = insert(engine, &entries).await;
-    let broken = show(engine, &entries, &inserted).await;
+    show(engine, &entries, &inserted).await;
 
     let mut repeats = find_repeats(engine, &entries, &inserted).await;
     for (entry, outcome) in entries.into_iter().zip(inserted) {
         let Append { new, reply } = entry.append;
         let result = match outcome {
-            Inserted::Stored if broken.contains(&new.conversation.id) => Err(Error::unavailable(format!(
-                "message {} is stored, but its conversation {} is not up to date",
-                entry.id, new.conversation.id
-            ))),
+            // Also when its conversation could not be brought up to date: the message is durable, and the repair is on its way. A
+            // refusal would make the sender repeat what is stored, and nobody would ever hear it.
             Inserted::Stored => Ok(Sent { message: new.into_message(entry.id, entry.at), fresh: true }),
             Inserted::Known => repeats.remove(&entry.id).unwrap_or_else(|| Err(Error::internal("a repeated send was not looked up"))),
             Inserted::Failed(error) => Err(error),
@@ -119,8 +117,8 @@ struct Growth<'a> {
     unread: HashMap<&'a str, i32>,
 }
 
-/// Counts the stored messages and makes them the latest. Returns the conversations for which that is not certain.
-async fn show(engine: &Engine, entries: &[Entry], inserted: &[Inserted]) -> HashSet<ConversationId> {
+/// Counts the stored messages and makes them the latest. Conversations for which that is not certain go to the repair.
+async fn show(engine: &Engine, entries: &[Entry], inserted: &[Inserted]) {
     let mut order = Vec::new();
     let mut grown: HashMap<ConversationId, Growth<'_>> = HashMap::new();
     for (entry, _) in entries.iter().zip(inserted).filter(|(_, outcome)| matches!(outcome, Inserted::Stored)) {
@@ -136,7 +134,7 @@ async fn show(engine: &Engine, entries: &[Entry], inserted: &[Inserted]) -> Hash
         }
     }
     if order.is_empty() {
-        return HashSet::new();
+        return;
     }
     let mut broken = HashSet::new();
     let mut statements = Vec::with_capacity(2 * order.len());
@@ -159,8 +157,7 @@ async fn show(engine: &Engine, entries: &[Entry], inserted: &[Inserted]) -> Hash
             broken.extend(owners);
         }
     }
-    engine.repairs.add(broken.iter().copied());
-    broken
+    engine.repairs.add(broken);
 }
 
 /// Two statements, so that two nodes cannot move the latest message backwards while both count.
