@@ -138,7 +138,12 @@ impl Verifier {
 /// Errors: the file cannot be read or made, or holds less than [`crate::config::MIN_SECRET_LEN`] characters.
 pub fn kept_secret(path: &Path) -> io::Result<String> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true);
+        // The messages will be in there too.
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(folder)?;
     }
     let fresh: String = rand::random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect();
     let mut options = std::fs::OpenOptions::new();
@@ -314,6 +319,19 @@ mod tests {
         // {"alg":"none","typ":"JWT"} with the same claims and no signature.
         let body = sign(Algorithm::HS256, SECRET, &claims).split('.').nth(1).expect("three parts").to_owned();
         assert_eq!(v.verify(&format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{body}.")), Err(AuthError::Invalid));
+    }
+
+    #[test]
+    fn a_kept_secret_is_made_once_and_only_its_owner_may_read_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("data").join("jwt-secret");
+        let made = kept_secret(&path).expect("made");
+        assert_eq!(kept_secret(&path).expect("kept"), made);
+        let mode = |path: &Path| std::fs::metadata(path).expect("there").permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().expect("a folder"))), (0o600, 0o700));
+        std::fs::write(&path, "short").expect("written");
+        assert!(kept_secret(&path).is_err());
     }
 
     #[test]

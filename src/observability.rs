@@ -1,5 +1,7 @@
 //! Log lines: structured, and without tokens or message text.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
@@ -15,7 +17,7 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), String> {
         let directive = format!("{target}=warn").parse().map_err(|e| format!("RUST_LOG: {e}"))?;
         layered = layered.add_directive(directive);
     }
-    let builder = fmt().with_env_filter(layered).with_writer(std::io::stderr);
+    let builder = fmt().with_env_filter(layered).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
