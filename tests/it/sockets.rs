@@ -167,7 +167,7 @@ async fn a_client_that_never_reads_is_dropped_and_does_not_hold_up_a_shutdown() 
 
 #[tokio::test]
 async fn going_down_cuts_the_transports_and_keeps_every_acknowledged_message() {
-    let (store, _folder) = stores::sqlite();
+    let (store, folder) = stores::sqlite();
     let server = TestServer::start(store).await;
     let mut user = server.user("u1").await;
     let mut asked = Vec::new();
@@ -181,4 +181,9 @@ async fn going_down_cuts_the_transports_and_keeps_every_acknowledged_message() {
     // "transport close" on the client: no Socket.IO disconnect packet (41), which would stop it from coming back.
     user.closed().await;
     assert_eq!(services.core().delivery.connections(), 0);
+    drop(services);
+    let store = samvad::store::sqlite::SqliteStore::open(folder.path()).expect("the folder is free again");
+    let id = samvad::models::MessageId::parse(first["message"]["_id"].as_str().expect("an id")).expect("24 hex digits");
+    let kept = samvad::store::Store::find_message(&store, id).await.expect("readable");
+    assert_eq!(kept.expect("what was acknowledged is kept").content, "0");
 }
