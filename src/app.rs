@@ -16,6 +16,8 @@ use crate::handlers::{self, Handlers, WireSettings};
 use crate::models::Timestamp;
 use crate::rest::{self, RestState};
 use crate::server::gate::{self, Gate};
+use crate::services::calling::CallRules;
+use crate::services::media_tokens::MediaTokens;
 use crate::services::{Core, Rules, Services};
 use crate::store::Store;
 use crate::transport::Links;
@@ -48,7 +50,7 @@ impl App {
             clock: Arc::new(Timestamp::now),
             tasks: tokio_util::task::TaskTracker::new(),
             stop: tokio_util::sync::CancellationToken::new(),
-            rules: Rules { delete_window: config.delete_window },
+            rules: Rules { delete_window: config.delete_window, calls: call_rules(config) },
         };
         let services = Services::start(core);
         let links = Links::default();
@@ -77,6 +79,17 @@ impl App {
         let rest = rest::routes(RestState::new(services.clone(), verifier, Arc::clone(&draining)));
         let router = sockets.merge(rest).layer(cors(&config.cors));
         Self { router, services, io, links, draining }
+    }
+}
+
+fn call_rules(config: &Config) -> CallRules {
+    let media = config.agora.as_ref().map(|agora| MediaTokens::new(agora.credentials.clone(), agora.version, agora.lifetime));
+    CallRules {
+        ring_for: config.ring_timeout,
+        busy: config.call_busy,
+        logs: config.call_logs,
+        caller_phone: config.caller_phone,
+        media: media.unwrap_or_default(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use samvad::app::App;
 use samvad::auth::{Verifier, kept_secret};
@@ -101,6 +102,9 @@ fn serve(config: &Config) -> Result<(), String> {
             StoreConfig::Embedded(folder) => Arc::new(SqliteStore::open(folder).map_err(|e| e.to_string())?),
             StoreConfig::Mongo { uri, database } => Arc::new(MongoStore::connect(uri, database).await.map_err(|e| e.to_string())?),
         };
+        if config.agora.is_none() {
+            info!("AGORA_APP_ID is not set: calls ring and are logged, but carry no media tokens");
+        }
         let address = SocketAddr::new(config.host, config.port);
         let app = App::new(config, verifier.clone(), store);
         let server = Server::bind(app, address).await.map_err(|e| format!("{address} cannot be listened on: {e}"))?;

@@ -8,6 +8,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use agora_token_rs::{AppCertificate, AppId, Credentials, TokenVersion};
+
 /// The shortest admin key and JWT secret accepted.
 pub const MIN_SECRET_LEN: usize = 16;
 
@@ -65,6 +67,18 @@ pub const SETTINGS: &[Setting] = &[
         "24h",
         "How long a sender may delete a message for everyone (500ms, 10s, 5m, 24h or plain seconds). Admins always may.",
     ),
+    setting(
+        "AGORA_APP_ID",
+        "",
+        "App ID of the Agora project that carries sound and picture of calls, 32 hex digits. Unset: calls ring and are logged, without media tokens.",
+    ),
+    secret("AGORA_APP_CERTIFICATE", "App certificate of that project, 32 hex digits. Never leaves the server."),
+    setting("AGORA_TOKEN_VERSION", "007", "007, or 006 for client SDKs older than 2022."),
+    setting("AGORA_TOKEN_SECONDS", "3600", "How long a media token lasts, at most 86400; clients renew it."),
+    setting("RING_TIMEOUT_SECONDS", "60", "How long a call rings before it is missed, 1 to 3600."),
+    setting("CALL_BUSY", "on", "off: a callee who talks to somebody else is rung all the same."),
+    setting("CALL_LOGS", "on", "off: calls leave no message in the conversation."),
+    setting("CALLER_PHONE", "on", "off: the callee never sees the phone number in the caller's token."),
     setting("LEGACY_HISTORY_RESPONSE", "off", "on: history is also emitted as dm:history_response, for old scripts."),
     setting(
         "ECHO_TO_FLUTTER_SENDER",
@@ -208,6 +222,17 @@ pub enum Cors {
     Only(Vec<http::HeaderValue>),
 }
 
+/// How media tokens are made.
+#[derive(Clone, Debug)]
+pub struct Agora {
+    /// `AGORA_APP_ID`, `AGORA_APP_CERTIFICATE`.
+    pub credentials: Credentials,
+    /// `AGORA_TOKEN_VERSION`.
+    pub version: TokenVersion,
+    /// `AGORA_TOKEN_SECONDS`.
+    pub lifetime: Duration,
+}
+
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -238,6 +263,16 @@ pub struct Config {
     pub offer_demo: bool,
     /// `DELETE_WINDOW`.
     pub delete_window: Duration,
+    /// `AGORA_*`; none without credentials.
+    pub agora: Option<Agora>,
+    /// `RING_TIMEOUT_SECONDS`.
+    pub ring_timeout: Duration,
+    /// `CALL_BUSY`.
+    pub call_busy: bool,
+    /// `CALL_LOGS`.
+    pub call_logs: bool,
+    /// `CALLER_PHONE`.
+    pub caller_phone: bool,
     /// `LEGACY_HISTORY_RESPONSE`.
     pub legacy_history_response: bool,
     /// `ECHO_TO_FLUTTER_SENDER`.
@@ -283,6 +318,11 @@ impl Config {
             delete_window: reader
                 .value("DELETE_WINDOW", "a duration like 500ms, 10s, 5m or 24h, or plain seconds", duration)
                 .unwrap_or_default(),
+            agora: reader.agora(),
+            ring_timeout: reader.seconds("RING_TIMEOUT_SECONDS", 3600),
+            call_busy: reader.switch("CALL_BUSY"),
+            call_logs: reader.switch("CALL_LOGS"),
+            caller_phone: reader.switch("CALLER_PHONE"),
             legacy_history_response: reader.switch("LEGACY_HISTORY_RESPONSE"),
             echo_to_flutter_sender: reader.switch("ECHO_TO_FLUTTER_SENDER"),
             log_format: reader
@@ -325,6 +365,41 @@ impl Reader<'_> {
             _ => None,
         };
         self.value(name, "on or off", parse).unwrap_or_default()
+    }
+
+    fn seconds(&mut self, name: &str, most: u64) -> Duration {
+        let parse = |text: &str| text.parse().ok().filter(|seconds| (1..=most).contains(seconds));
+        Duration::from_secs(self.value(name, &format!("whole seconds from 1 to {most}"), parse).unwrap_or(1))
+    }
+
+    fn agora(&mut self) -> Option<Agora> {
+        let version = self.value("AGORA_TOKEN_VERSION", "006 or 007", |text| match text {
+            "006" => Some(TokenVersion::V006),
+            "007" => Some(TokenVersion::V007),
+            _ => None,
+        });
+        let lifetime = self.seconds("AGORA_TOKEN_SECONDS", 86_400);
+        let (app_id, certificate) = match (self.raw.get("AGORA_APP_ID"), self.raw.get("AGORA_APP_CERTIFICATE")) {
+            (None, None) => return None,
+            (Some(app_id), Some(certificate)) => (app_id, certificate),
+            (Some(_), None) => {
+                self.mistakes.push("AGORA_APP_CERTIFICATE must be set when AGORA_APP_ID is".into());
+                return None;
+            }
+            (None, Some(_)) => {
+                self.mistakes.push("AGORA_APP_ID must be set when AGORA_APP_CERTIFICATE is".into());
+                return None;
+            }
+        };
+        // Never the value itself: it may be the certificate, put into the wrong line.
+        for (name, is_wrong) in
+            [("AGORA_APP_ID", AppId::parse(app_id).is_err()), ("AGORA_APP_CERTIFICATE", AppCertificate::parse(certificate).is_err())]
+        {
+            if is_wrong {
+                self.mistakes.push(format!("{name} must be 32 hex digits"));
+            }
+        }
+        Some(Agora { credentials: Credentials::parse(app_id, certificate).ok()?, version: version?, lifetime })
     }
 
     fn secret(&mut self, name: &str) -> Option<String> {

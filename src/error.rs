@@ -37,6 +37,18 @@ pub enum Error {
     /// Unknown to the asker, whether it exists or not.
     #[error("no such message")]
     MessageNotFound,
+    /// Unknown to the asker, whether it exists or not.
+    #[error("no such call")]
+    CallNotFound,
+    /// The call cannot be answered any more.
+    #[error("the call does not ring any more")]
+    CallNotRinging,
+    /// The call is over.
+    #[error("the call is over")]
+    CallOver,
+    /// Another client of the callee answered.
+    #[error("another client answered the call")]
+    AnsweredElsewhere,
     /// A canonical conversation of other people.
     #[error("you take no part in this conversation")]
     DmJoinForbidden,
@@ -99,6 +111,10 @@ impl Error {
             Self::PayloadTooLarge { .. } => "PAYLOAD_TOO_LARGE",
             Self::ConversationNotFound => "CONVERSATION_NOT_FOUND",
             Self::MessageNotFound => "MESSAGE_NOT_FOUND",
+            Self::CallNotFound => "CALL_NOT_FOUND",
+            Self::CallNotRinging => "CALL_NOT_RINGING",
+            Self::CallOver => "CALL_OVER",
+            Self::AnsweredElsewhere => "ANSWERED_ELSEWHERE",
             Self::DmJoinForbidden => "DM_JOIN_FORBIDDEN",
             Self::SelfConversationBlocked => "SELF_CONVERSATION_BLOCKED",
             Self::Forbidden(_) => "FORBIDDEN",

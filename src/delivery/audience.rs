@@ -2,16 +2,17 @@
 
 use crate::models::{ConversationKey, Participant};
 
-use super::connection::ConnectionId;
+use super::connection::{Connection, ConnectionId};
 
 /// A set of connections. Each is reached once, however many of its parts name it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Audience<'a> {
     pub(super) connection: Option<ConnectionId>,
     pub(super) conversation: Option<&'a ConversationKey>,
     pub(super) identities: Vec<Participant>,
     pub(super) not_connection: Option<ConnectionId>,
     pub(super) not_identity: Option<Participant>,
+    pub(super) not_page_of: Option<&'a Connection>,
     pub(super) not_in: Option<&'a ConversationKey>,
     pub(super) about: Option<&'a ConversationKey>,
     pub(super) called: Option<&'a str>,
@@ -65,6 +66,13 @@ impl<'a> Audience<'a> {
     #[must_use]
     pub fn except_person(mut self, person: &Participant) -> Self {
         self.not_identity = Some(person.identity());
+        self
+    }
+
+    /// Without those that may be of the same browser page as this connection. See [`Connection::may_share_page_with`].
+    #[must_use]
+    pub fn except_page_of(mut self, connection: Option<&'a Connection>) -> Self {
+        self.not_page_of = connection;
         self
     }
 

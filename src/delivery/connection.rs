@@ -1,6 +1,7 @@
 //! One connected socket, as far as delivery is concerned.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde_json::value::RawValue;
@@ -35,21 +36,39 @@ pub trait Outlet: Send + Sync {
     fn close(&self);
 }
 
+/// Where a socket comes from, as far as its handshake tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Address of the other end.
+    pub address: Option<IpAddr>,
+    /// `User-Agent`; empty if there was none.
+    pub agent: String,
+}
+
+impl Origin {
+    /// Whether a socket from `other` may belong to the same page of the same browser. The shipped Flutter app is no browser.
+    fn may_be_same_page(&self, other: &Self) -> bool {
+        self == other && !self.agent.starts_with("Dart/")
+    }
+}
+
 /// A connected socket: whose it is, and the way out to it.
 pub struct Connection {
     id: ConnectionId,
     identity: Participant,
+    origin: Origin,
     outlet: Box<dyn Outlet>,
     hears_own_messages: AtomicBool,
 }
 
 impl Connection {
     /// A connection of this identity.
-    pub fn new(identity: Participant, outlet: Box<dyn Outlet>) -> Self {
+    pub fn new(identity: Participant, origin: Origin, outlet: Box<dyn Outlet>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             id: ConnectionId(NEXT.fetch_add(1, Ordering::Relaxed)),
             identity: identity.identity(),
+            origin,
             outlet,
             hears_own_messages: AtomicBool::new(true),
         }
@@ -63,6 +82,11 @@ impl Connection {
     /// Whose it is; any admin is the shared admin.
     pub fn identity(&self) -> &Participant {
         &self.identity
+    }
+
+    /// Whether this and `other` may be two sockets of one browser page, so that neither can be told to stop without stopping the other.
+    pub fn may_share_page_with(&self, other: &Self) -> bool {
+        self.origin.may_be_same_page(&other.origin)
     }
 
     /// Whether a message sent here is echoed here as `dm:message_received`. Source: docs/protocol.md#echo.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::call_event::{CallConnected, CallEnded, CallMissed, CallOffer, CallRejected};
 use crate::models::view::MessageView;
 use crate::models::{Message, MessageId, Participant, ParticipantKind, Profile, Timestamp};
 
@@ -36,6 +37,24 @@ pub enum ServerEvent {
     MessageDeleted(MessageDeleted),
     /// A page of history, rendered where it is made because the asker is its only reader; the flag adds the older name.
     History(Box<RawValue>, bool),
+    /// A call begins, to the socket that asked for it.
+    CallInitiated(Box<CallOffer>),
+    /// A renewed token, to the socket that asked for it.
+    CallToken(Box<CallOffer>),
+    /// A call rings, to the callee.
+    CallIncoming(Box<CallOffer>),
+    /// A call was answered, to the caller.
+    CallAccepted(Box<CallOffer>),
+    /// A call was not wanted, to the caller.
+    CallRejected(CallRejected),
+    /// A call is over.
+    CallEnded(CallEnded),
+    /// Nobody answered: what older clients hear beside [`ServerEvent::CallMissed`]. Not under both names, or they would see two outcomes.
+    CallTimedOut(CallEnded),
+    /// Nobody answered.
+    CallMissed(CallMissed),
+    /// Media flows on the other side.
+    CallConnected(CallConnected),
     /// A request failed; also under the name of its family.
     Failed(Failure),
 }
@@ -57,6 +76,15 @@ impl ServerEvent {
             Self::MessageDeleted(_) => &["dm:message_deleted"],
             Self::History(_, false) => &["dm:history"],
             Self::History(_, true) => &["dm:history", "dm:history_response"],
+            Self::CallInitiated(_) => &["call:initiated", "call:token"],
+            Self::CallToken(_) => &["call:token"],
+            Self::CallIncoming(_) => &["call:incoming"],
+            Self::CallAccepted(_) => &["call:accept", "call:accepted"],
+            Self::CallRejected(_) => &["call:reject", "call:rejected"],
+            Self::CallEnded(_) => &["call:end", "call:ended"],
+            Self::CallTimedOut(_) => &["call:end"],
+            Self::CallMissed(_) => &["call:missed"],
+            Self::CallConnected(_) => &["call:connected"],
             Self::Failed(failure) if failure.event.starts_with("dm:") => &["error", "dm:error"],
             Self::Failed(failure) if failure.event.starts_with("call") => &["error", "call:error"],
             Self::Failed(_) => &["error"],
@@ -77,6 +105,11 @@ impl ServerEvent {
             Self::MessagesDelivered(payload) => raw(&Spelled::new(spelling, payload)),
             Self::MessageDeleted(payload) => raw(&Spelled::new(spelling, payload)),
             Self::History(page, _) => Ok(page.clone()),
+            Self::CallInitiated(offer) | Self::CallToken(offer) | Self::CallIncoming(offer) | Self::CallAccepted(offer) => raw(offer),
+            Self::CallRejected(payload) => raw(payload),
+            Self::CallEnded(payload) | Self::CallTimedOut(payload) => raw(payload),
+            Self::CallMissed(payload) => raw(payload),
+            Self::CallConnected(payload) => raw(payload),
             Self::Failed(payload) => raw(payload),
         }
     }
@@ -265,6 +298,9 @@ pub struct Failure {
     /// What it was about, if the client said so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conversation_id: Option<String>,
+    /// The call it was about, if the client said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call_id: Option<String>,
     /// Milliseconds to wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,

@@ -4,6 +4,7 @@
 //! disconnected so that it comes back and catches up.
 
 mod audience;
+mod call_event;
 mod connection;
 mod event;
 mod registry;
@@ -15,7 +16,8 @@ use serde_json::value::RawValue;
 use tracing::{error, warn};
 
 pub use audience::Audience;
-pub use connection::{Connection, ConnectionId, Outlet, Undelivered};
+pub use call_event::{CallBase, CallConnected, CallEnded, CallMissed, CallOffer, CallRejected};
+pub use connection::{Connection, ConnectionId, Origin, Outlet, Undelivered};
 pub use event::{Connected, Failure, Joined, MessageDeleted, MessagesDelivered, MessagesRead, ServerEvent, Stats, Typing};
 pub use registry::{MAX_ROOMS, MAX_WAITING};
 
@@ -145,6 +147,16 @@ impl Delivery {
     /// The spelling under which a connection sits in a conversation's room.
     pub fn spelling_of(&self, connection: &Connection, conversation: &ConversationKey) -> Option<Arc<str>> {
         self.registry.spelling_of(connection, conversation)
+    }
+
+    /// Whether a connection of this identity is there.
+    pub fn is_connected(&self, person: &Participant) -> bool {
+        self.registry.has_person(person)
+    }
+
+    /// Whether this connection is still there.
+    pub fn is_there(&self, connection: ConnectionId) -> bool {
+        self.registry.has(connection)
     }
 
     /// How many connections there are.

@@ -127,6 +127,14 @@ impl Registry {
         self.read().rooms.get(conversation)?.get(&connection.id()).cloned()
     }
 
+    pub fn has_person(&self, person: &Participant) -> bool {
+        self.read().people.contains_key(&person.identity())
+    }
+
+    pub fn has(&self, id: ConnectionId) -> bool {
+        self.read().connections.contains_key(&id)
+    }
+
     pub fn len(&self) -> usize {
         self.read().connections.len()
     }
@@ -163,7 +171,8 @@ impl Tables {
             .filter(|id| seen.insert(**id))
             .filter_map(|id| {
                 let connection = Arc::clone(&tables.connections.get(id)?.connection);
-                let hidden = audience.not_identity.as_ref().is_some_and(|p| p.is_same_identity(connection.identity()));
+                let hidden = audience.not_identity.as_ref().is_some_and(|p| p.is_same_identity(connection.identity()))
+                    || audience.not_page_of.is_some_and(|other| other.may_share_page_with(&connection));
                 let spelling = about.and_then(|room| room.get(id)).cloned().or_else(|| canonical.clone());
                 (!hidden).then_some(Target { connection, spelling })
             })

@@ -13,9 +13,16 @@ pub(super) enum ClientEvent {
     Sync,
     DeleteMessage,
     GetStats,
+    InitiateCall,
+    AcceptCall,
+    RejectCall,
+    ConnectCall,
+    EndCall,
+    CallToken,
+    BareCall,
 }
 
-/// Names on the wire. `dm:read` is an older spelling.
+/// Names on the wire. `dm:read` is an older spelling; the past forms of calls are what the server says, and some clients say too.
 const EVENTS: &[(&str, ClientEvent)] = &[
     ("dm:send_message", ClientEvent::SendMessage),
     ("dm:typing_start", ClientEvent::TypingStart),
@@ -28,6 +35,16 @@ const EVENTS: &[(&str, ClientEvent)] = &[
     ("dm:sync", ClientEvent::Sync),
     ("dm:delete_message", ClientEvent::DeleteMessage),
     ("get_stats", ClientEvent::GetStats),
+    ("call:initiate", ClientEvent::InitiateCall),
+    ("call:accept", ClientEvent::AcceptCall),
+    ("call:accepted", ClientEvent::AcceptCall),
+    ("call:reject", ClientEvent::RejectCall),
+    ("call:rejected", ClientEvent::RejectCall),
+    ("call:connected", ClientEvent::ConnectCall),
+    ("call:end", ClientEvent::EndCall),
+    ("call:ended", ClientEvent::EndCall),
+    ("call:token", ClientEvent::CallToken),
+    ("call", ClientEvent::BareCall),
 ];
 
 impl ClientEvent {

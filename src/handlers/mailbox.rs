@@ -19,12 +19,13 @@ use socketioxide::socket::Socket;
 use tokio::sync::Notify;
 
 use crate::error::{Error, Result};
+use crate::services::calling::CallAction;
 use crate::wire::Payload;
 
 use super::events::ClientEvent;
-use super::messages;
 use super::reply::{Asked, Reply};
 use super::session::Session;
+use super::{calls, messages};
 
 /// Events waiting per socket; further ones are answered `OVERLOADED`.
 const MAX_WAITING: usize = 256;
@@ -100,7 +101,7 @@ impl Mailbox {
             drop(queue);
             let (name, _) = parts(&incoming.text);
             let known = ClientEvent::parse(&name).is_some();
-            let asked = Asked { event: name, conversation_id: None, ack: incoming.ack };
+            let asked = Asked::new(name, incoming.ack);
             return if known { asked.answer(session, Err(Error::overloaded())) } else { asked.ignore(session) };
         }
         queue.bytes += incoming.text.len();
@@ -151,7 +152,7 @@ impl Mailbox {
             } else if sends.len() >= MAX_SENDS_UNDER_WAY {
                 tell(session, sends.next().await);
             }
-            let asked = Asked { event: name, conversation_id: None, ack: incoming.ack };
+            let asked = Asked::new(name, incoming.ack);
             let Some(event) = event else {
                 asked.ignore(session);
                 continue;
@@ -196,7 +197,8 @@ async fn handle(
             return None;
         }
     };
-    asked.conversation_id = payload.text(&["conversationId"]).ok().flatten().map(str::to_owned);
+    let named = |names: &[&str]| payload.text(names).ok().flatten().map(str::to_owned);
+    (asked.conversation_id, asked.call_id) = (named(&["conversationId"]), named(&["callId"]));
     if event == ClientEvent::SendMessage {
         return match caught(messages::send_message(session, &payload)).await {
             Ok(sent) => Some(caught(sent).map(move |reply| (asked, reply)).boxed()),
@@ -220,6 +222,13 @@ async fn answer(session: &Session, event: ClientEvent, payload: &Payload) -> Rep
         ClientEvent::Sync => messages::sync(session, payload).await,
         ClientEvent::DeleteMessage => messages::delete_message(session, payload).await,
         ClientEvent::GetStats => messages::get_stats(session),
+        ClientEvent::InitiateCall => calls::initiate(session, payload).await,
+        ClientEvent::AcceptCall => calls::accept(session, payload).await,
+        ClientEvent::RejectCall => calls::act(session, payload, CallAction::Reject).await,
+        ClientEvent::ConnectCall => calls::act(session, payload, CallAction::Connect).await,
+        ClientEvent::EndCall => calls::act(session, payload, CallAction::End).await,
+        ClientEvent::CallToken => calls::renew_token(session, payload).await,
+        ClientEvent::BareCall => calls::bare(session, payload).await,
     }
 }
 

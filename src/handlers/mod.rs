@@ -3,6 +3,7 @@
 //! Everything is registered in the connect middleware: the client hears CONNECT right after it, and an event that found no
 //! handler would be lost in silence.
 
+mod calls;
 mod events;
 mod mailbox;
 mod messages;
@@ -10,6 +11,7 @@ mod outlet;
 mod reply;
 mod session;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,6 +145,11 @@ fn first_link(socket: &SocketRef) -> Option<Arc<Link>> {
     let parts = socket.req_parts();
     let by_websocket = form_pairs(parts.uri.query().unwrap_or_default()).any(|(name, value)| name == "transport" && value == "websocket");
     by_websocket.then(|| parts.extensions.get::<Arc<Link>>().cloned())?
+}
+
+/// The address a handshake came from.
+fn peer(socket: &SocketRef) -> Option<SocketAddr> {
+    socket.req_parts().extensions.get::<Arc<Link>>().map(|link| link.peer())
 }
 
 /// The greeting of a session.

@@ -17,6 +17,7 @@ pub(super) type Reply = Result<Box<RawValue>>;
 pub(super) struct Asked {
     pub event: String,
     pub conversation_id: Option<String>,
+    pub call_id: Option<String>,
     pub ack: AckSender,
 }
 
@@ -33,6 +34,10 @@ struct Refusal<'a> {
 }
 
 impl Asked {
+    pub fn new(event: String, ack: AckSender) -> Self {
+        Self { event, conversation_id: None, call_id: None, ack }
+    }
+
     /// Answers exactly once.
     pub fn answer(self, session: &Session, reply: Reply) {
         match reply {
@@ -62,6 +67,7 @@ impl Asked {
             code: refused.code(),
             event: self.event.clone(),
             conversation_id: self.conversation_id.clone(),
+            call_id: self.call_id.clone(),
             retry_after_ms,
             retryable,
         };

@@ -8,12 +8,12 @@ use socketioxide::extract::SocketRef;
 use tracing::info;
 
 use crate::auth::CurrentUser;
-use crate::delivery::{Connection, Delivery};
+use crate::delivery::{Connection, Delivery, Origin};
 use crate::services::Services;
 
 use super::mailbox::Mailbox;
 use super::outlet::SocketOutlet;
-use super::{Handlers, WireSettings, first_link, greeting};
+use super::{Handlers, WireSettings, first_link, greeting, peer};
 
 /// What is known of one socket from the handshake until it is gone.
 pub struct Session {
@@ -31,10 +31,11 @@ impl Session {
     pub(super) fn new(handlers: Arc<Handlers>, user: CurrentUser, socket: &SocketRef, auth: &Value) -> Arc<Self> {
         let agent = socket.req_parts().headers.get(http::header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let wants_echo = auth.get("echo").and_then(Value::as_bool).unwrap_or(false);
+        let origin = Origin { address: peer(socket).map(|peer| peer.ip()), agent: agent.to_owned() };
         let outlet = SocketOutlet::new(handlers.links.clone(), socket.id.to_string(), first_link(socket));
         let session = Arc::new(Self {
             looks_like_flutter: agent.starts_with("Dart/") && !wants_echo && !handlers.wire.echo_to_flutter_sender,
-            connection: Arc::new(Connection::new(user.identity(), Box::new(outlet.clone()))),
+            connection: Arc::new(Connection::new(user.identity(), origin, Box::new(outlet.clone()))),
             outlet,
             handlers,
             user,
@@ -50,7 +51,7 @@ impl Session {
         let id = socket.id.to_string();
         self.outlet.attach(socket);
         self.delivery().greet(&self.connection, &greeting(self, id));
-        self.delivery().connect(&self.connection);
+        self.services().came(&self.connection);
         // The client may have gone before this task ran; then nobody else would tidy up.
         if self.closed.load(Ordering::SeqCst) {
             self.tidy_up();
@@ -68,8 +69,7 @@ impl Session {
     }
 
     fn tidy_up(&self) {
-        self.services().typing().stop_all(self.connection.id());
-        self.delivery().disconnect(&self.connection);
+        self.services().went(&self.connection);
         self.outlet.detach();
     }
 

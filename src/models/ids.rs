@@ -60,6 +60,10 @@ document_id!(
     /// The `_id` of a conversation, called `conversationRef` on the wire.
     ConversationId
 );
+document_id!(
+    /// The `_id` of a call.
+    CallId
+);
 
 fn parse_hex(text: &str) -> Option<[u8; 12]> {
     let digits = text.as_bytes();

@@ -3,6 +3,8 @@
 //! Nothing here knows sockets, HTTP or a database. Whatever can be checked from a value alone is checked when it is made,
 //! so that the rest of the code may take the type as the proof.
 
+pub mod call;
+pub mod call_view;
 pub mod conversation;
 pub mod ids;
 pub mod message;
@@ -10,8 +12,9 @@ pub mod participant;
 pub mod time;
 pub mod view;
 
+pub use call::{Actor, Call, CallSide, CallStatus, CallType, EndReason, Feedback, NewCall, Notices, Transition, Trigger};
 pub use conversation::{Conversation, ConversationHandle, ConversationKey, LastMessage, Member, Membership, Pair};
-pub use ids::{ConversationId, IdClock, MessageId};
+pub use ids::{CallId, ConversationId, IdClock, MessageId};
 pub use message::{Message, MessageStatus, MessageType, NewMessage};
 pub use participant::{Participant, ParticipantKind, Profile};
 pub use time::Timestamp;

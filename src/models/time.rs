@@ -38,6 +38,12 @@ impl Timestamp {
         i64::try_from(parsed.unix_timestamp_nanos() / 1_000_000).ok().map(Self)
     }
 
+    /// This much later.
+    #[must_use]
+    pub fn plus(self, length: Duration) -> Self {
+        Self::from_millis(self.as_millis().saturating_add(i64::try_from(length.as_millis()).unwrap_or(i64::MAX)))
+    }
+
     /// How long ago `earlier` was; zero when it lies in the future.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

@@ -28,9 +28,9 @@ fn status(error: &Error) -> StatusCode {
         Error::Auth(_) => StatusCode::UNAUTHORIZED,
         Error::InvalidPayload(_) | Error::InvalidId(_) | Error::SelfConversationBlocked | Error::UnknownEvent => StatusCode::BAD_REQUEST,
         Error::ContentTooLong { .. } | Error::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        Error::ConversationNotFound | Error::MessageNotFound | Error::NotFound => StatusCode::NOT_FOUND,
+        Error::ConversationNotFound | Error::MessageNotFound | Error::CallNotFound | Error::NotFound => StatusCode::NOT_FOUND,
         Error::DmJoinForbidden | Error::Forbidden(_) => StatusCode::FORBIDDEN,
-        Error::Conflict(_) => StatusCode::CONFLICT,
+        Error::Conflict(_) | Error::CallNotRinging | Error::CallOver | Error::AnsweredElsewhere => StatusCode::CONFLICT,
         Error::Overloaded { .. } | Error::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }

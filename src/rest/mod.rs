@@ -1,5 +1,6 @@
 //! HTTP in: the routes, each of which reads a request, calls one service and answers in the envelope.
 
+mod calls;
 mod conversations;
 mod error;
 mod extract;
@@ -39,6 +40,7 @@ impl RestState {
 
 /// All REST routes. Source: docs/protocol.md#rest.
 pub fn routes(state: RestState) -> Router {
+    use axum::routing::post;
     use conversations as c;
     Router::new()
         .route("/health", get(health::live))
@@ -51,6 +53,15 @@ pub fn routes(state: RestState) -> Router {
         .route("/api/conversations/admin/messages", get(c::messages_with_admin).post(c::send_to_admin))
         .route("/api/conversations/{id}", get(c::show))
         .route("/api/conversations/{id}/messages", get(c::messages).post(c::send))
+        .route("/api/admin/calls/initiate", post(calls::initiate_as_admin))
+        .route("/api/calls/initiate", post(calls::initiate))
+        .route("/api/calls/admin/token", post(calls::token_as_admin))
+        .route("/api/calls/history", get(calls::history))
+        .route("/api/calls/active", get(calls::active))
+        .route("/api/calls/{id}", get(calls::show))
+        .route("/api/calls/{id}/token", post(calls::token))
+        .route("/api/calls/{id}/end", post(calls::end))
+        .route("/api/calls/{id}/feedback", post(calls::rate))
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_route)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))

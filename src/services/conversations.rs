@@ -9,11 +9,14 @@ use moka::sync::Cache;
 use crate::auth::CurrentUser;
 use crate::delivery::{Connection, Joined, MAX_ROOMS};
 use crate::error::{Error, Result};
-use crate::models::{Conversation, ConversationId, ConversationKey, Membership, MessageId, Pair, Participant, ParticipantKind, Profile};
+use crate::models::{
+    Call, Conversation, ConversationId, ConversationKey, Membership, MessageId, Pair, Participant, ParticipantKind, Profile,
+};
 use crate::store::{self, ConversationPage, Lookup, NewConversation};
 
 use super::Core;
-use super::permissions::require_may_message;
+use super::permissions::require_may_reach;
+use super::profiles::Profiles;
 
 /// How many memberships are kept in memory.
 const CACHED_MEMBERSHIPS: u64 = 100_000;
@@ -24,6 +27,7 @@ pub struct Conversations {
     core: Core,
     /// By the text that names it, and for other names also by who may use them. Only what never changes is kept here.
     known: Cache<(Option<Participant>, String), Arc<Membership>>,
+    profiles: Profiles,
 }
 
 /// What a client's text means to that client.
@@ -50,8 +54,8 @@ pub struct OpenConversation {
 }
 
 impl Conversations {
-    pub(super) fn new(core: Core) -> Self {
-        Self { core, known: Cache::new(CACHED_MEMBERSHIPS) }
+    pub(super) fn new(core: Core, profiles: Profiles) -> Self {
+        Self { core, known: Cache::new(CACHED_MEMBERSHIPS), profiles }
     }
 
     /// Says what `text` means to `asker`. Errors: `INVALID_ID` if it can name nothing.
@@ -111,13 +115,14 @@ impl Conversations {
 
     /// Opens the conversation of `user` and `recipient`, or returns the one there is, and whether this call made it.
     ///
-    /// `alias` is the text the client used, if it is not the key. Errors: as [`require_may_message`].
+    /// `alias` is the text the client used, if it is not the key. Errors: as [`require_may_reach`].
     pub async fn open(&self, user: &CurrentUser, open: OpenConversation, alias: Option<ConversationKey>) -> Result<(Conversation, bool)> {
-        require_may_message(user.participant(), &open.recipient)?;
+        require_may_reach(user.participant(), &open.recipient)?;
         let pair = Pair::new(user.identity(), open.recipient).ok_or(Error::SelfConversationBlocked)?;
         let mut profiles: [Profile; 2] = Default::default();
         for (profile, person) in profiles.iter_mut().zip(pair.both()) {
-            *profile = self.profile_of(user, person).await?;
+            let stated = user.participant().is_same_identity(person).then(|| user.profile());
+            *profile = self.profiles.of(person, stated).await?;
         }
         let key = pair.key();
         let new = NewConversation {
@@ -141,16 +146,20 @@ impl Conversations {
         Ok((opened.conversation, opened.created))
     }
 
-    async fn profile_of(&self, user: &CurrentUser, person: &Participant) -> Result<Profile> {
-        let stated = if user.participant().is_same_identity(person) { user.profile().clone() } else { Profile::default() };
-        if person.kind() == ParticipantKind::Admin {
-            // Whoever answers as support, the conversation is with "Admin".
-            return Ok(Profile { name: Some("Admin".into()), picture: None });
+    /// The conversation of the two parties of a call, opened if need be: whoever may call may write.
+    pub(super) async fn of_call(&self, call: &Call) -> Result<Arc<Membership>> {
+        let pair = Pair::new(call.caller.clone(), call.callee.clone()).ok_or(Error::SelfConversationBlocked)?;
+        let key = pair.key();
+        if let Some(known) = self.find_for(&call.caller, &key).await? {
+            return Ok(known);
         }
-        if stated.name.is_some() {
-            return Ok(stated);
-        }
-        Ok(self.core.store.find_profile(person).await?.unwrap_or(stated))
+        let profiles = pair.both().map(|person| {
+            let is_caller = call.caller.is_same_identity(person);
+            if is_caller { call.caller_profile.clone() } else { call.callee_profile.clone() }
+        });
+        let new = NewConversation { pair, profiles, context_type: "general".into(), context_id: None, alias: None, at: self.core.now() };
+        let opened = self.core.store.open_conversation(new).await?;
+        Ok(self.remember(key.as_str(), None, &opened.conversation))
     }
 
     /// Writes the sender's current name and picture into a conversation that still shows others.

@@ -6,20 +6,23 @@ use std::time::Duration;
 use crate::auth::CurrentUser;
 use crate::delivery::{Audience, Connection, ConnectionId, MessageDeleted, MessagesRead, ServerEvent};
 use crate::error::{Error, Result};
-use crate::models::message::NewMessage;
-use crate::models::{ConversationKey, Membership, Message, MessageId, Participant, ParticipantKind, Profile};
+use crate::models::message::{CallLog, Media, NewMessage};
+use crate::models::{Call, ConversationKey, Membership, Message, MessageId, MessageType, Participant, ParticipantKind, Profile};
 use crate::store::{DeleteMessage, MarkRead, Pending, ReadMarks, Which};
 
 use super::Core;
 use super::content::Content;
 use super::conversations::{Conversations, Named, OpenConversation, message_id};
 use super::ordered::OrderedLanes;
-use super::permissions::require_may_message;
+use super::permissions::require_may_reach;
 use super::receipts::Receipts;
 use super::typing::TypingIndicators;
 
 /// The most message ids of one `dm:messages_read`, so that no packet outgrows a client's limit.
 const READ_IDS_PER_EVENT: usize = 1_000;
+
+/// What the `clientMessageId` of a call log begins with; clients cannot use such ids.
+pub const CALL_LOG_ID: &str = "call_log:";
 
 /// Sends, reads and deletes. Cheap to clone.
 #[derive(Clone)]
@@ -212,7 +215,7 @@ impl Messaging {
             (None, None) => return Err(Error::invalid("conversationId or recipientId is required")),
             (Some(_), None) => return Err(Error::ConversationNotFound),
         };
-        require_may_message(me, &other)?;
+        require_may_reach(me, &other)?;
         let pair = crate::models::Pair::new(me.clone(), other.clone()).ok_or(Error::SelfConversationBlocked)?;
         let alias = match &named {
             Some(Named::Unknown(text)) => Some(text.clone()),
@@ -251,6 +254,38 @@ impl Messaging {
         if in_room.includes(&message.recipient) || elsewhere.includes(&message.recipient) {
             self.receipts.delivered(&known.handle, message);
         }
+    }
+
+    /// Stores what a conversation shows of a call that is over, once per call, and emits it to both sides and the room.
+    ///
+    /// Repeating emits again: whoever asks cannot know whether it was heard.
+    pub(super) async fn log_call(&self, call: &Call, content: String, log: CallLog) -> Result<()> {
+        let known = self.conversations.of_call(call).await?;
+        let new = NewMessage {
+            conversation: known.handle.clone(),
+            sender: call.caller.clone(),
+            sender_profile: call.caller_profile.clone(),
+            recipient_key: known.person_key(&call.callee),
+            recipient: call.callee.clone(),
+            message_type: MessageType::CallLog,
+            content,
+            media: Media::default(),
+            reply_to: None,
+            call: Some(log),
+            client_message_id: Some(format!("{CALL_LOG_ID}{}", call.id)),
+            at: self.core.now(),
+        };
+        let (store, this) = (Arc::clone(&self.core.store), self.clone());
+        let logged = self.lanes.enqueue(
+            &known.handle.key.clone(),
+            move || store.send_message(new),
+            move |sent| {
+                let both = [sent.message.sender.identity(), sent.message.recipient.identity()];
+                let event = ServerEvent::MessageReceived(Arc::new(sent.message));
+                this.core.delivery.emit(&Audience::room(known.key()).and_people(both), &event);
+            },
+        )?;
+        logged.await
     }
 
     /// Marks messages addressed to `user` as read and tells both sides.

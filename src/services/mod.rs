@@ -1,11 +1,15 @@
 //! The rules. No socket, no HTTP and no database type appears here; a service asks the store, then delivery.
 
+pub mod calling;
 pub mod content;
 pub mod conversations;
 pub mod history;
+pub mod media_tokens;
 pub mod messaging;
 mod ordered;
 pub mod permissions;
+pub mod presence;
+mod profiles;
 mod receipts;
 pub mod typing;
 
@@ -15,7 +19,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::delivery::Delivery;
+use crate::delivery::{Connection, Delivery};
 use crate::models::Timestamp;
 use crate::store::Store;
 
@@ -50,11 +54,13 @@ impl Core {
 pub struct Rules {
     /// `DELETE_WINDOW`.
     pub delete_window: Duration,
+    /// Of calls.
+    pub calls: calling::CallRules,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { delete_window: Duration::from_secs(24 * 3600) }
+        Self { delete_window: Duration::from_secs(24 * 3600), calls: calling::CallRules::default() }
     }
 }
 
@@ -67,15 +73,20 @@ struct Inner {
     conversations: conversations::Conversations,
     messaging: messaging::Messaging,
     typing: typing::TypingIndicators,
+    calling: calling::Calling,
+    presence: presence::PresenceBook,
 }
 
 impl Services {
     /// Starts the services and their background tasks. Must be called inside a runtime.
     pub fn start(core: Core) -> Self {
-        let conversations = conversations::Conversations::new(core.clone());
+        let profiles = profiles::Profiles::new(Arc::clone(&core.store));
+        let presence = presence::PresenceBook::new(Arc::clone(&core.delivery));
+        let conversations = conversations::Conversations::new(core.clone(), profiles.clone());
         let typing = typing::TypingIndicators::new(core.clone());
         let messaging = messaging::Messaging::start(core.clone(), conversations.clone(), typing.clone());
-        Self(Arc::new(Inner { core, conversations, messaging, typing }))
+        let calling = calling::Calling::start(core.clone(), messaging.clone(), profiles, presence.clone());
+        Self(Arc::new(Inner { core, conversations, messaging, typing, calling, presence }))
     }
 
     /// What they work with.
@@ -96,6 +107,27 @@ impl Services {
     /// Typing indicators.
     pub fn typing(&self) -> &typing::TypingIndicators {
         &self.0.typing
+    }
+
+    /// Calls: ringing, answering, hanging up.
+    pub fn calling(&self) -> &calling::Calling {
+        &self.0.calling
+    }
+
+    /// A socket was greeted: it is in its personal room from now on, and hears what waits for it.
+    pub fn came(&self, connection: &Arc<Connection>) {
+        self.0.core.delivery.connect(connection);
+        self.0.presence.came(connection.identity());
+        self.0.calling.came(connection);
+    }
+
+    /// A socket is gone. Repeating does nothing.
+    pub fn went(&self, connection: &Connection) {
+        self.0.typing.stop_all(connection.id());
+        self.0.core.delivery.disconnect(connection);
+        if self.0.presence.went(connection.identity()) {
+            self.0.calling.went(connection.identity());
+        }
     }
 
     /// Ends the background tasks after what they already took on, then flushes the store.

@@ -11,7 +11,8 @@ use futures_util::future::BoxFuture;
 
 use crate::error::Result;
 use crate::models::{
-    Conversation, ConversationHandle, ConversationKey, Message, MessageId, MessageStatus, NewMessage, Pair, Participant, Profile, Timestamp,
+    Call, CallId, CallStatus, CallType, Conversation, ConversationHandle, ConversationKey, EndReason, Feedback, Message, MessageId,
+    MessageStatus, NewCall, NewMessage, Notices, Pair, Participant, Profile, Timestamp,
 };
 
 /// A result that is on its way. The place in the store's order was taken when it was made, not when it is awaited.
@@ -82,6 +83,39 @@ pub trait Store: Send + Sync + 'static {
 
     /// Name and picture the database keeps for a person outside our collections; `None` when it keeps none.
     async fn find_profile(&self, person: &Participant) -> Result<Option<Profile>>;
+
+    /// Stores a call that begins to ring. The store assigns id and time.
+    async fn create_call(&self, new: NewCall) -> Result<Call>;
+
+    /// The call with this id.
+    async fn find_call(&self, id: CallId) -> Result<Option<Call>>;
+
+    /// Moves a call on, if it still is in one of the states of `change.from`: one conditional update, so that of several who try
+    /// at once, also from other processes, exactly one succeeds.
+    ///
+    /// Sets the time that belongs to the new status, takes the ring deadline away once it does not ring, and stores `change.end`.
+    /// Fields of other programs stay as they are.
+    /// Errors: `Unavailable` when the outcome is unknown; asking again tells (`Refused` with the call as it is now).
+    async fn transition_call(&self, change: CallChange) -> Result<Transitioned>;
+
+    /// Takes notices of calls that are over off the list; repeating changes nothing. Unknown calls are skipped.
+    async fn settle_notices(&self, settled: &[(CallId, Notices)]) -> Result<()>;
+
+    /// Calls of a person, any admin's for an admin, newest first.
+    ///
+    /// Errors: `CallNotFound` when `query.before` names no call.
+    async fn calls_of(&self, query: CallQuery) -> Result<Calls>;
+
+    /// Calls that still need somebody: not over, or over with notices left. In the order of their ids, those after `after` first.
+    /// Calls of older programs, which have no ring deadline and no notices, are not among them.
+    async fn open_calls(&self, after: Option<CallId>, limit: usize) -> Result<Vec<Call>>;
+
+    /// Open calls that ring although their deadline is before `deadline_before`, and those with notices that ended before
+    /// `ended_before`, at most `limit` of each.
+    async fn overdue_calls(&self, deadline_before: Timestamp, ended_before: Timestamp, limit: usize) -> Result<Vec<Call>>;
+
+    /// Stores what a party thought of a call, if nobody did before. Returns the call as it is now; `None` if there is none.
+    async fn rate_call(&self, id: CallId, feedback: Feedback, at: Timestamp) -> Result<Option<Call>>;
 
     /// Checks that a write would succeed now.
     async fn check_writable(&self) -> Result<()>;
@@ -258,4 +292,77 @@ pub struct Change {
     pub delivered_at: Option<Timestamp>,
     /// Gone for everyone, or for the viewer.
     pub is_deleted: bool,
+}
+
+/// A step of a call.
+#[derive(Clone, Debug)]
+pub struct CallChange {
+    /// Which call.
+    pub id: CallId,
+    /// Only from one of these states.
+    pub from: Vec<CallStatus>,
+    /// To this one.
+    pub to: CallStatus,
+    /// Set where `to` is final.
+    pub end: Option<CallEnd>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// How a call ends.
+#[derive(Clone, Debug)]
+pub struct CallEnd {
+    /// Why.
+    pub reason: EndReason,
+    /// The finer reason.
+    pub detail: String,
+    /// Which party ended it; nobody if the server did.
+    pub by: Option<Participant>,
+    /// Whole seconds, as [`crate::models::call::believable_duration`] says.
+    pub duration: u32,
+    /// Whole seconds by the server's clock.
+    pub server_duration: u32,
+    /// What is to be done about it.
+    pub notices: Notices,
+}
+
+/// The outcome of a step.
+#[derive(Clone, Debug)]
+pub enum Transitioned {
+    /// Done; the call as it is now.
+    Applied(Box<Call>),
+    /// It was in none of the states; the call as it is.
+    Refused(Box<Call>),
+    /// There is no such call.
+    NotFound,
+}
+
+/// Which calls.
+#[derive(Clone, Debug)]
+pub struct CallQuery {
+    /// Whose, on either side.
+    pub person: Participant,
+    /// Only of this kind.
+    pub call_type: Option<CallType>,
+    /// Only in one of these states; all if empty.
+    pub statuses: Vec<CallStatus>,
+    /// Only calls older than this one.
+    pub before: Option<CallId>,
+    /// Leave out this many.
+    pub skip: u64,
+    /// At most this many, up to [`MAX_PAGE`].
+    pub limit: usize,
+    /// Count all that match, regardless of `before` and page, no further than this.
+    pub count_up_to: u64,
+}
+
+/// A page of calls.
+#[derive(Clone, Debug)]
+pub struct Calls {
+    /// Newest first.
+    pub items: Vec<Call>,
+    /// Whether there are older ones.
+    pub has_more: bool,
+    /// All that match, up to the cap asked for.
+    pub total: u64,
 }

@@ -1,9 +1,13 @@
 //! What clients say, read once where it comes in: the same fields and aliases for sockets and REST.
 
+mod calls;
 mod payload;
 mod requests;
 mod responses;
 
+pub use calls::{
+    CallAck, MediaBody, OfferAck, call_filter, call_id, callee_of_admin, ending, feedback, initiate as initiate_call, parse_call_id,
+};
 pub use payload::Payload;
 pub use requests::{
     CatchUpRequest, catch_up, context, delete_scope, history, page, recipient, send_message, typing_conversation, which_messages,

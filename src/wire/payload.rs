@@ -62,6 +62,16 @@ impl Payload {
         value.as_f64().filter(|n| n.is_finite()).map(Some).ok_or_else(|| Error::invalid(format!("{name} must be a number")))
     }
 
+    /// Whole seconds, from a number of any form or its text; whatever else is there counts as missing.
+    pub fn lenient_seconds(&self, name: &str) -> Option<u64> {
+        let number = match self.0.get(name)? {
+            Value::Number(number) => number.as_f64()?,
+            Value::String(text) => text.trim().parse().ok()?,
+            _ => return None,
+        };
+        (number.is_finite() && number >= 0.0).then(|| whole(number.floor()))
+    }
+
     /// True, false, or missing.
     pub fn flag(&self, name: &str) -> Result<Option<bool>> {
         match self.any(&[name]) {

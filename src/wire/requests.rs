@@ -9,7 +9,7 @@ use crate::models::{MessageId, MessageType, ParticipantKind, Timestamp};
 use crate::services::content::Content;
 use crate::services::conversations::message_id;
 use crate::services::history::{HistoryRequest, MAX_HISTORY_PAGE, Reading};
-use crate::services::messaging::{DeleteScope, Recipient, SendMessage};
+use crate::services::messaging::{CALL_LOG_ID, DeleteScope, Recipient, SendMessage};
 use crate::store::{MAX_PAGE, Which};
 
 use super::Payload;
@@ -35,6 +35,9 @@ pub fn send_message(payload: &Payload, conversation: Option<String>, from: Optio
     let client_message_id = payload.text(&["clientMessageId", "tempId", "localId"])?.map(str::to_owned);
     if client_message_id.as_ref().is_some_and(|id| id.chars().count() > MAX_CLIENT_ID_CHARS) {
         return Err(Error::InvalidId(format!("clientMessageId has more than {MAX_CLIENT_ID_CHARS} characters")));
+    }
+    if client_message_id.as_ref().is_some_and(|id| id.starts_with(CALL_LOG_ID)) {
+        return Err(Error::InvalidId(format!("a clientMessageId cannot begin with {CALL_LOG_ID}")));
     }
     Ok(SendMessage {
         conversation,

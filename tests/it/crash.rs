@@ -3,57 +3,16 @@
 //! Three rounds by default; `SAMVAD_KILL_ROUNDS=20` runs more. The program is the real one, ended by its pid.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use samvad::models::ParticipantKind;
 use serde_json::json;
 
 use crate::support::client::Client;
+use crate::support::program::{Program, token};
 use crate::support::stores;
 
 const SENDERS: usize = 8;
-const SECRET: &str = "a secret of the crash test";
-
-/// The program in a process of its own.
-struct Program {
-    child: Child,
-    url: String,
-}
-
-impl Program {
-    fn start(folder: &Path, mongo: Option<&(String, String)>) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_samvad"));
-        command.current_dir(folder).env_clear();
-        command.envs([("PORT", "0"), ("JWT_SECRET", SECRET), ("RUST_LOG", "warn")]).env("DATA_DIR", folder);
-        if let Some((uri, database)) = mongo {
-            command.envs([("MONGODB_URI", uri), ("MONGODB_DB", database)]);
-        }
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let url = lines.find_map(|line| {
-            let line = line.expect("text");
-            let url = line.strip_prefix("Samvad listens on ")?.split(' ').next()?;
-            Some(url.to_owned())
-        });
-        // What is printed later must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, url: url.expect("it prints where it listens") }
-    }
-
-    fn kill(mut self) {
-        // `Child::kill` is SIGKILL, to this pid alone.
-        self.child.kill().expect("it still ran");
-        self.child.wait().expect("it is gone");
-    }
-}
-
-fn token(id: &str) -> String {
-    use samvad::models::{Participant, ParticipantKind};
-    let person = Participant::new(ParticipantKind::User, id).expect("legal");
-    samvad::auth::Verifier::new(SECRET, None).mint(&person, None, Duration::from_secs(600)).expect("signs")
-}
 
 /// What one sender knows: the ids of acknowledged messages by their own client id.
 type Acknowledged = HashMap<String, String>;
@@ -65,7 +24,7 @@ async fn stream(url: String, sender: usize, round: usize, again: Vec<String>) ->
     let mut fresh = (0..).map(|n| format!("r{round}-s{sender}-{n}"));
     let mut queue = again.into_iter();
     let work = async {
-        let mut client = Client::connect(&url, &token(&format!("u{sender}"))).await;
+        let mut client = Client::connect(&url, &token(ParticipantKind::User, &format!("u{sender}"))).await;
         loop {
             while under_way.len() < 4 {
                 let id = queue.next().or_else(|| fresh.next()).expect("endless");
@@ -88,7 +47,7 @@ async fn stream(url: String, sender: usize, round: usize, again: Vec<String>) ->
 
 /// The whole conversation of one sender, oldest first, as (own id, message id).
 async fn conversation(url: &str, sender: usize) -> Vec<(String, String)> {
-    let mut client = Client::connect(url, &token(&format!("u{sender}"))).await;
+    let mut client = Client::connect(url, &token(ParticipantKind::User, &format!("u{sender}"))).await;
     let key = format!("admin_u{sender}");
     let (mut all, mut before) = (Vec::new(), None::<String>);
     loop {
@@ -110,7 +69,7 @@ async fn rounds(mongo: Option<(String, String)>) {
     let mut acknowledged: Vec<Acknowledged> = vec![Acknowledged::new(); SENDERS];
     let mut again: Vec<Vec<String>> = vec![Vec::new(); SENDERS];
     for round in 0..rounds {
-        let program = Program::start(folder.path(), mongo.as_ref());
+        let program = Program::start(folder.path(), mongo.as_ref(), &[]);
         let senders: Vec<_> =
             again.drain(..).enumerate().map(|(s, ids)| tokio::spawn(stream(program.url.clone(), s, round, ids))).collect();
         tokio::time::sleep(Duration::from_millis(300 + 97 * (round as u64 % 7))).await;
@@ -121,7 +80,7 @@ async fn rounds(mongo: Option<(String, String)>) {
             again.push(unanswered);
         }
     }
-    let program = Program::start(folder.path(), mongo.as_ref());
+    let program = Program::start(folder.path(), mongo.as_ref(), &[]);
     let mut total = 0;
     for (sender, acked) in acknowledged.iter().enumerate() {
         let stored = conversation(&program.url, sender).await;

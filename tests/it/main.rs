@@ -2,9 +2,12 @@
 
 mod architecture;
 mod crash;
+mod crash_calls;
 mod delivery;
 mod messages;
+mod mongo_calls;
 mod mongo_documents;
 mod sockets;
+mod store_calls;
 mod store_contract;
 mod support;

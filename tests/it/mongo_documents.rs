@@ -6,9 +6,9 @@
 use std::time::{Duration, Instant};
 
 use bson::oid::ObjectId;
-use bson::{Bson, DateTime, Document, doc};
+use bson::{DateTime, Document, doc};
+use mongodb::IndexModel;
 use mongodb::options::IndexOptions;
-use mongodb::{Client, Database, IndexModel};
 use samvad::error::Error;
 use samvad::models::message::{CallLog, Media};
 use samvad::models::{
@@ -18,46 +18,12 @@ use samvad::models::{
 use samvad::store::mongo::MongoStore;
 use samvad::store::{ConversationPage, DeleteMessage, Lookup, MarkRead, MessageQuery, NewConversation, Opened, Range, Sent, Store, Which};
 
-use crate::support::stores;
+use crate::support::mongo::Fixture;
 
 const ASTROLOGER: &str = "68a1b2c3d4e5f60718293a4b";
 const USER: &str = "68a1b2c3d4e5f60718293a4c";
 /// 2025-12-20T10:00:00Z.
 const TEN: i64 = 1_766_224_800_000;
-
-/// A database of its own, dropped at the end of the test.
-struct Fixture {
-    uri: String,
-    database: Database,
-}
-
-impl Fixture {
-    async fn new() -> Self {
-        let uri = stores::mongo_uri();
-        let client = Client::with_uri_str(&uri).await.expect("a usable URI");
-        Self { uri, database: client.database(&stores::fresh_database()) }
-    }
-
-    async fn store(&self) -> MongoStore {
-        let store = MongoStore::connect(&self.uri, self.database.name()).await.expect("a usable URI");
-        store.check_writable().await.expect("ready after connecting");
-        store
-    }
-
-    async fn insert(&self, collection: &str, documents: impl IntoIterator<Item = Document>) {
-        self.database.collection::<Document>(collection).insert_many(documents).await.expect("inserted");
-    }
-
-    async fn find(&self, collection: &str, id: impl Into<Bson>) -> Document {
-        let found = self.database.collection::<Document>(collection).find_one(doc! { "_id": id.into() }).await.expect("asked");
-        found.expect("stored")
-    }
-
-    async fn done(self, store: MongoStore) {
-        store.close().await;
-        self.database.drop().await.expect("dropped");
-    }
-}
 
 fn person(kind: ParticipantKind, id: &str) -> Participant {
     Participant::new(kind, id).expect("legal id")

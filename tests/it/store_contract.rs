@@ -1,7 +1,7 @@
 //! What every store promises: the sentences of `samvad::store::Store`, each written once and run on every driver.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
@@ -10,39 +10,15 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use samvad::models::message::{CallLog, Media};
 use samvad::models::{
-    Conversation, ConversationId, ConversationKey, Message, MessageId, MessageStatus, MessageType, NewMessage, Pair, Participant,
-    ParticipantKind, Profile, Timestamp,
+    Conversation, ConversationId, ConversationKey, Message, MessageId, MessageStatus, MessageType, NewMessage, Pair, Participant, Profile,
 };
 use samvad::store::{
     Change, ConversationPage, DeleteMessage, Lookup, MAX_ALIASES, MAX_PAGE, MarkRead, MessageQuery, NewConversation, Opened, Range, Store,
     Which,
 };
 
-use crate::support::stores;
-
-macro_rules! on_every_driver {
-    ($($sentence:ident),+ $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $sentence() {
-                let (store, _folder) = super::stores::sqlite();
-                super::$sentence(store.clone()).await;
-                store.close().await;
-            })+
-        }
-
-        mod mongodb {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $sentence() {
-                let database = super::stores::fresh_database();
-                let store = super::stores::mongodb(&database).await;
-                super::$sentence(store.clone()).await;
-                store.close().await;
-                super::stores::drop_database(&database).await;
-            })+
-        }
-    };
-}
+use crate::support::people::{admin, astrologer, at, profile, user};
+use crate::support::stores::{self, on_every_driver};
 
 on_every_driver!(
     opening_makes_a_conversation_as_asked,
@@ -1089,30 +1065,7 @@ fn an_embedded_store_says_what_it_is() {
     assert_eq!(tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async { stores::sqlite().0.engine() }), "sqlite");
 }
 
-// People and words of the tests.
-
-static START: LazyLock<i64> = LazyLock::new(|| Timestamp::now().as_millis());
-
-/// A moment, in milliseconds from the start of the tests.
-fn at(offset_ms: i64) -> Timestamp {
-    Timestamp::from_millis(*START + offset_ms)
-}
-
-fn user(id: &str) -> Participant {
-    Participant::new(ParticipantKind::User, id).unwrap()
-}
-
-fn astrologer(id: &str) -> Participant {
-    Participant::new(ParticipantKind::Astrologer, id).unwrap()
-}
-
-fn admin(id: &str) -> Participant {
-    Participant::new(ParticipantKind::Admin, id).unwrap()
-}
-
-fn profile(name: &str, picture: &str) -> Profile {
-    Profile { name: Some(name.into()), picture: Some(picture.into()) }
-}
+// Words of the tests.
 
 fn new_conversation(pair: Pair) -> NewConversation {
     let profiles = [Profile::default(), Profile::default()];

@@ -1,12 +1,14 @@
 //! The load generator: drives a server over loopback websockets, counts what comes back, and says what it cost.
 //!
-//! Each mode is one file (`chat`, `typing`, `idle`, `connect`); `table` turns the JSON lines of several runs into medians.
+//! Each mode is one file (`chat`, `calls`, `typing`, `idle`, `connect`); `table` turns the JSON lines of several runs into medians.
 //! Below the modes: `stage` (flags and the measured window), `people` (identities and tokens), `session` (one signed-in socket),
-//! `wire` (frames), `ledger` and `histogram` (what is counted), `proc` (what it cost), `report` (how it is told).
+//! `wire` (frames), `ledger`, `cycle` and `histogram` (what is counted), `proc` (what it cost), `report` (how it is told).
 //! Exit code: 0 all well, 1 the run happened but something was lost, doubled, out of order or dropped, 2 wrong flags, 3 could not run.
 
+mod calls;
 mod chat;
 mod connect;
+mod cycle;
 mod histogram;
 mod idle;
 mod ledger;
@@ -39,13 +41,15 @@ struct Cli {
 enum Mode {
     /// Pairs exchange messages: durable and delivered per second, latency, and what was lost, doubled or out of order.
     Chat(chat::Options),
+    /// Pairs call, accept and hang up, over and over: calls per second, latency of each step, and what was lost, doubled or refused.
+    Calls(calls::Options),
     /// Pairs send typing indicators: events relayed per second.
     Typing(typing::Options),
     /// Connections that do nothing: memory and CPU per connection.
     Idle(idle::Options),
     /// Sign-in storm: connections signed in per second.
     Connect(connect::Options),
-    /// Reads JSON lines of earlier chat runs and prints medians as a markdown table.
+    /// Reads JSON lines of earlier chat and calls runs and prints medians as a markdown table.
     Table(table::Options),
 }
 
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().mode {
         Mode::Table(options) => return finish(table::print(&options)),
         Mode::Chat(options) => runtime(options.common.threads).and_then(|runtime| runtime.block_on(chat::run(options))),
+        Mode::Calls(options) => runtime(options.common.threads).and_then(|runtime| runtime.block_on(calls::run(options))),
         Mode::Typing(options) => runtime(options.common.threads).and_then(|runtime| runtime.block_on(typing::run(options))),
         Mode::Idle(options) => runtime(options.common.threads).and_then(|runtime| runtime.block_on(idle::run(options))),
         Mode::Connect(options) => runtime(options.common.threads).and_then(|runtime| runtime.block_on(connect::run(options))),

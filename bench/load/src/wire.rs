@@ -90,6 +90,21 @@ pub fn send_head(conversation: &str, recipient: &str, recipient_type: &str) -> S
     )
 }
 
+/// `call:initiate` of a voice call, asking for an ack with the given id.
+pub fn initiate(ack_id: u64, callee: &str, callee_type: &str) -> String {
+    format!("42{ack_id}[\"call:initiate\",{{\"calleeId\":\"{callee}\",\"calleeType\":\"{callee_type}\",\"callType\":\"voice\"}}]")
+}
+
+/// `call:accept`, asking for an ack with the given id.
+pub fn accept(ack_id: u64, call: &str) -> String {
+    format!("42{ack_id}[\"call:accept\",{{\"callId\":\"{call}\"}}]")
+}
+
+/// `call:end`, asking for an ack with the given id. The server keeps its own time if the client says none.
+pub fn end(ack_id: u64, call: &str) -> String {
+    format!("42{ack_id}[\"call:end\",{{\"callId\":\"{call}\",\"duration\":0}}]")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

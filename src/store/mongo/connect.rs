@@ -111,11 +111,12 @@ async fn prepare_until_done(engine: &Engine, tried: oneshot::Sender<()>) {
     }
 }
 
-/// Indexes, keys for conversations of the original schema, and the newest id. Safe to repeat, also on several nodes at once.
+/// Indexes, what conversations and calls of the original schema lack, and the newest id. Safe to repeat, also on several nodes at once.
 async fn prepare(engine: &Engine) -> Result<()> {
     engine.check_primary().await?;
     indexes::ensure(engine).await?;
     engine.adopt_strays().await?;
+    engine.adopt_calls().await?;
     let newest = newest_message(engine).await?;
     engine.set_prepared(newest);
     if let Err(error) = repair::look_back(engine).await {

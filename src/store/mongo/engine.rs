@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::failure::{self, failed};
 use super::repair::Repairs;
 use crate::error::{Error, Result};
-use crate::models::{ConversationId, IdClock, MessageId, Timestamp};
+use crate::models::{CallId, ConversationId, IdClock, MessageId, Timestamp};
 
 /// No single request to the database takes longer; past it the outcome is unknown.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -30,6 +30,7 @@ pub(super) struct Engine {
     pub(super) database: Database,
     pub(super) conversations: Collection<Document>,
     pub(super) messages: Collection<Document>,
+    pub(super) calls: Collection<Document>,
     /// Commands sent as they are inherit nothing from the client.
     pub(super) write_concern: Document,
     /// Set once indexes are there and the newest id is known: the proof that writing is safe.
@@ -46,6 +47,7 @@ impl Engine {
         Self {
             conversations: database.collection("directconversations"),
             messages: database.collection("directmessages"),
+            calls: database.collection("calls"),
             client,
             database,
             write_concern,
@@ -132,6 +134,12 @@ impl From<MessageId> for Bson {
 
 impl From<ConversationId> for Bson {
     fn from(id: ConversationId) -> Self {
+        Self::ObjectId(ObjectId::from_bytes(id.bytes()))
+    }
+}
+
+impl From<CallId> for Bson {
+    fn from(id: CallId) -> Self {
         Self::ObjectId(ObjectId::from_bytes(id.bytes()))
     }
 }

@@ -37,7 +37,15 @@ pub(super) async fn ensure(engine: &Engine) -> Result<()> {
     // The list of the admins, who take part under more than one id in documents of the original schema.
     create(conversations, doc! { "lastMessageAt": -1, "_id": -1 }, None).await?;
     create(conversations, doc! { "aliases": 1 }, None).await?;
-    unique_key(engine).await
+    unique_key(engine).await?;
+
+    let calls = &engine.calls;
+    // The list of a person, one for each side.
+    create(calls, doc! { "callerId": 1, "_id": -1 }, None).await?;
+    create(calls, doc! { "recipientId": 1, "_id": -1 }, None).await?;
+    // What needs somebody: few calls, however many there have been.
+    let open = IndexOptions::builder().partial_filter_expression(doc! { "open": true }).build();
+    create(calls, doc! { "open": 1, "ringDeadline": 1, "endedAt": 1 }, Some(open)).await
 }
 
 /// One conversation per key. Conversations of the original schema have none, and all of them would collide: they get theirs first.

@@ -5,6 +5,9 @@
 //! pipelines, so that DocumentDB and FerretDB have a chance. Source of the shapes: docs/protocol.md#models.
 
 mod append;
+mod call_document;
+mod call_lists;
+mod calls;
 mod connect;
 mod conversation_document;
 mod conversations;
@@ -31,11 +34,14 @@ use tracing::warn;
 use self::engine::Engine;
 use self::lanes::Lanes;
 use super::{
-    Change, ConversationPage, Conversations, DeleteMessage, Lookup, MarkRead, MessageQuery, Messages, NewConversation, Opened, Pending,
-    ReadMarks, Sent, Store,
+    CallChange, CallQuery, Calls, Change, ConversationPage, Conversations, DeleteMessage, Lookup, MarkRead, MessageQuery, Messages,
+    NewConversation, Opened, Pending, ReadMarks, Sent, Store, Transitioned,
 };
 use crate::error::Result;
-use crate::models::{Conversation, ConversationHandle, Message, MessageId, NewMessage, Participant, Profile, Timestamp};
+use crate::models::{
+    Call, CallId, Conversation, ConversationHandle, Feedback, Message, MessageId, NewCall, NewMessage, Notices, Participant, Profile,
+    Timestamp,
+};
 
 /// How long `close` waits for what is queued.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
@@ -128,6 +134,46 @@ impl Store for MongoStore {
     async fn find_profile(&self, person: &Participant) -> Result<Option<Profile>> {
         self.engine.check_open()?;
         self.engine.find_profile(person).await
+    }
+
+    async fn create_call(&self, new: NewCall) -> Result<Call> {
+        let clock = self.engine.clock()?;
+        self.engine.create_call(clock, new).await
+    }
+
+    async fn find_call(&self, id: CallId) -> Result<Option<Call>> {
+        self.engine.check_open()?;
+        self.engine.find_call(id).await
+    }
+
+    async fn transition_call(&self, change: CallChange) -> Result<Transitioned> {
+        self.engine.clock()?;
+        self.engine.transition_call(change).await
+    }
+
+    async fn settle_notices(&self, settled: &[(CallId, Notices)]) -> Result<()> {
+        self.engine.clock()?;
+        self.engine.settle_notices(settled).await
+    }
+
+    async fn calls_of(&self, query: CallQuery) -> Result<Calls> {
+        self.engine.check_open()?;
+        self.engine.calls_of(query).await
+    }
+
+    async fn open_calls(&self, after: Option<CallId>, limit: usize) -> Result<Vec<Call>> {
+        self.engine.check_open()?;
+        self.engine.open_calls(after, limit).await
+    }
+
+    async fn overdue_calls(&self, deadline_before: Timestamp, ended_before: Timestamp, limit: usize) -> Result<Vec<Call>> {
+        self.engine.check_open()?;
+        self.engine.overdue_calls(deadline_before, ended_before, limit).await
+    }
+
+    async fn rate_call(&self, id: CallId, feedback: Feedback, at: Timestamp) -> Result<Option<Call>> {
+        self.engine.clock()?;
+        self.engine.rate_call(id, feedback, at).await
     }
 
     async fn check_writable(&self) -> Result<()> {

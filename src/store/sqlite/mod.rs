@@ -1,8 +1,9 @@
 //! The embedded store: one SQLite file in a folder of its own, nothing to install.
 //!
 //! Changes queue for one thread (`writer`) that commits whatever waits as one transaction; reads go to a few threads beside it
-//! (`readers`). `schema` has the tables; `conversations`, `messages` and `marks` have the statements.
+//! (`readers`). `schema` has the tables; `conversations`, `messages`, `marks` and `calls` have the statements.
 
+mod calls;
 mod conversations;
 mod errors;
 mod folder;
@@ -22,13 +23,16 @@ use rusqlite::Connection;
 use self::readers::Readers;
 use self::writer::{Desk, Writer};
 use super::{
-    Change, ConversationPage, Conversations, DeleteMessage, Lookup, MarkRead, MessageQuery, Messages, NewConversation, Opened, Pending,
-    ReadMarks, Sent, Store, Which,
+    CallChange, CallQuery, Calls, Change, ConversationPage, Conversations, DeleteMessage, Lookup, MarkRead, MessageQuery, Messages,
+    NewConversation, Opened, Pending, ReadMarks, Sent, Store, Transitioned, Which,
 };
 use crate::error::{Error, Result};
-use crate::models::{Conversation, ConversationHandle, IdClock, Message, MessageId, NewMessage, Participant, Profile, Timestamp};
+use crate::models::{
+    Call, CallId, Conversation, ConversationHandle, Feedback, IdClock, Message, MessageId, NewCall, NewMessage, Notices, Participant,
+    Profile, Timestamp,
+};
 
-/// Conversations and messages in `samvad.db` of the data folder.
+/// Conversations, messages and calls in `samvad.db` of the data folder.
 ///
 /// Dropping it without [`Store::close`] loses nothing: the threads finish what is queued.
 pub struct SqliteStore {
@@ -120,9 +124,10 @@ impl SqliteStore {
     }
 }
 
-/// Ids of conversations count too: they come from the same clock.
+/// Ids of conversations and calls count too: they come from the same clock.
 fn newest_id(connection: &Connection) -> rusqlite::Result<Option<MessageId>> {
-    let sql = "SELECT max(id) FROM (SELECT max(id) AS id FROM message UNION ALL SELECT max(id) FROM conversation)";
+    let sql = "SELECT max(id) FROM (SELECT max(id) AS id FROM message UNION ALL SELECT max(id) FROM conversation
+               UNION ALL SELECT max(id) FROM call)";
     let id: Option<[u8; 12]> = connection.query_row(sql, [], |row| row.get(0))?;
     Ok(id.map(MessageId::from_bytes))
 }
@@ -195,6 +200,39 @@ impl Store for SqliteStore {
     async fn find_profile(&self, _person: &Participant) -> Result<Option<Profile>> {
         // The file holds nothing beside our own tables.
         Ok(None)
+    }
+
+    async fn create_call(&self, new: NewCall) -> Result<Call> {
+        self.write(move |connection, clock| calls::create(connection, clock, new)).await
+    }
+
+    async fn find_call(&self, id: CallId) -> Result<Option<Call>> {
+        self.readers.ask(move |connection| calls::find(connection, id)).await
+    }
+
+    async fn transition_call(&self, change: CallChange) -> Result<Transitioned> {
+        self.write(move |connection, _| calls::transition(connection, change)).await
+    }
+
+    async fn settle_notices(&self, settled: &[(CallId, Notices)]) -> Result<()> {
+        let settled = settled.to_vec();
+        self.write(move |connection, _| calls::settle(connection, &settled)).await
+    }
+
+    async fn calls_of(&self, query: CallQuery) -> Result<Calls> {
+        self.readers.ask(move |connection| calls::page(connection, &query)).await
+    }
+
+    async fn open_calls(&self, after: Option<CallId>, limit: usize) -> Result<Vec<Call>> {
+        self.readers.ask(move |connection| calls::open(connection, after, limit)).await
+    }
+
+    async fn overdue_calls(&self, deadline_before: Timestamp, ended_before: Timestamp, limit: usize) -> Result<Vec<Call>> {
+        self.readers.ask(move |connection| calls::overdue(connection, deadline_before, ended_before, limit)).await
+    }
+
+    async fn rate_call(&self, id: CallId, feedback: Feedback, at: Timestamp) -> Result<Option<Call>> {
+        self.write(move |connection, _| calls::rate(connection, id, feedback, at)).await
     }
 
     async fn check_writable(&self) -> Result<()> {

@@ -9,8 +9,8 @@ use super::errors::Undecodable;
 use crate::error::{Error, Result, Source};
 use crate::models::message::{CallLog, Media};
 use crate::models::{
-    Conversation, ConversationHandle, ConversationId, ConversationKey, LastMessage, Member, Message, MessageId, MessageStatus, MessageType,
-    Participant, ParticipantKind, Profile, Timestamp,
+    Call, CallId, CallStatus, CallType, Conversation, ConversationHandle, ConversationId, ConversationKey, EndReason, Feedback,
+    LastMessage, Member, Message, MessageId, MessageStatus, MessageType, Notices, Participant, ParticipantKind, Profile, Timestamp,
 };
 
 /// The columns [`message`] reads, in its order. The key comes from the conversation, where it is kept once.
@@ -100,6 +100,58 @@ pub(super) fn conversation(row: &Row<'_>) -> Result<Conversation> {
     })
 }
 
+/// The columns [`call`] reads, in its order.
+macro_rules! call_columns {
+    () => {
+        "id, caller_kind, caller, caller_name, caller_picture, callee_kind, callee, callee_name, callee_picture, type, channel, \
+         conversation_key, consultation_id, status, ring_deadline, initiated_at, ringing_at, answered_at, connected_at, ended_at, \
+         duration, server_duration, end_reason, end_detail, ended_by_kind, ended_by, notices, rating, feedback, rated_by_kind, rated_by, \
+         updated_at"
+    };
+}
+pub(super) use call_columns;
+
+/// Reads a row of [`call_columns`].
+pub(super) fn call(row: &Row<'_>) -> Result<Call> {
+    decode("call", row, |cells| {
+        Ok(Call {
+            id: CallId::from_bytes(cells.take()?),
+            caller: cells.participant()?,
+            caller_profile: cells.profile()?,
+            callee: cells.participant()?,
+            callee_profile: cells.profile()?,
+            call_type: cells.word(CallType::parse)?,
+            channel: cells.take()?,
+            conversation_key: cells.take::<Option<String>>()?.map(ConversationKey::stored),
+            consultation_id: cells.take()?,
+            status: cells.word(CallStatus::parse)?,
+            ring_deadline: cells.optional_time()?,
+            initiated_at: cells.time()?,
+            ringing_at: cells.optional_time()?,
+            answered_at: cells.optional_time()?,
+            connected_at: cells.optional_time()?,
+            ended_at: cells.optional_time()?,
+            duration: cells.take()?,
+            server_duration: cells.take()?,
+            end_reason: cells.optional_word(EndReason::parse)?,
+            end_detail: cells.take()?,
+            ended_by: cells.optional_participant()?,
+            notices: notices(cells.take()?),
+            feedback: cells.feedback()?,
+            updated_at: cells.time()?,
+        })
+    })
+}
+
+/// Notices as a number: one bit for each of [`Notices::WORDS`].
+pub(super) fn notice_bits(notices: Notices) -> u8 {
+    notices.flags().into_iter().rev().fold(0, |bits, flag| bits << 1 | u8::from(flag))
+}
+
+fn notices(bits: u8) -> Notices {
+    Notices::from_flags([0, 1, 2].map(|place| bits >> place & 1 == 1))
+}
+
 /// A count as SQLite takes it; what is beyond its range means "all" anyway.
 pub(super) fn sql_count(n: impl TryInto<i64>) -> i64 {
     n.try_into().unwrap_or(i64::MAX)
@@ -111,6 +163,10 @@ fn decode<T>(table: &'static str, row: &Row<'_>, read: impl FnOnce(&mut Cells<'_
         let id = row.get::<_, [u8; 12]>(0).map_or_else(|_| "without id".to_owned(), |id| MessageId::from_bytes(id).to_string());
         Error::internal(Undecodable { table, id, source })
     })
+}
+
+fn known<T>(word: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, Source> {
+    parse(word).ok_or_else(|| format!("the word {word:?} means nothing here").into())
 }
 
 /// The cells of one row, from left to right.
@@ -131,12 +187,27 @@ impl Cells<'_, '_> {
     }
 
     fn word<T>(&mut self, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, Source> {
-        let word: String = self.take()?;
-        parse(&word).ok_or_else(|| format!("the word {word:?} means nothing here").into())
+        known(&self.take::<String>()?, parse)
+    }
+
+    fn optional_word<T>(&mut self, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Source> {
+        let word: Option<String> = self.take()?;
+        word.map(|word| known(&word, parse)).transpose()
     }
 
     fn participant(&mut self) -> Result<Participant, Source> {
         Ok(Participant::stored(self.word(ParticipantKind::parse)?, self.take::<String>()?))
+    }
+
+    fn optional_participant(&mut self) -> Result<Option<Participant>, Source> {
+        let kind = self.optional_word(ParticipantKind::parse)?;
+        let id: Option<String> = self.take()?;
+        Ok(kind.zip(id).map(|(kind, id)| Participant::stored(kind, id)))
+    }
+
+    fn feedback(&mut self) -> Result<Option<Feedback>, Source> {
+        let (rating, comment, by) = (self.take::<Option<u8>>()?, self.take()?, self.optional_participant()?);
+        Ok(rating.map(|rating| Feedback { rating, comment, by }))
     }
 
     fn profile(&mut self) -> Result<Profile, Source> {
@@ -171,6 +242,14 @@ impl Cells<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn notices_are_bits_in_the_order_of_their_words() {
+        for bits in 0..8 {
+            assert_eq!(notice_bits(notices(bits)), bits);
+        }
+        assert_eq!(notice_bits(Notices { log: true, ..Notices::default() }), 4);
+    }
 
     #[test]
     fn a_row_that_cannot_be_decoded_is_an_error_that_names_it() {

@@ -10,7 +10,8 @@ use super::OpenError;
 ///
 /// Tables are clustered by conversation: a page of messages lies in three or four neighbouring leaves, which makes reading it
 /// twice as fast as from a table ordered by arrival.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE conversation(
         id BLOB PRIMARY KEY, key TEXT NOT NULL UNIQUE, type TEXT NOT NULL, context_type TEXT NOT NULL, context_id TEXT,
         last_id BLOB, last_content TEXT, last_sender_kind TEXT, last_sender TEXT, last_at INTEGER, last_type TEXT,
@@ -50,7 +51,27 @@ const MIGRATIONS: &[&str] = &["
 
     -- Written by check_writable only.
     CREATE TABLE probe(data BLOB NOT NULL) STRICT;
-"];
+",
+    "
+    -- caller and callee are ids as the clients know them; the identities are what any admin may list.
+    -- notices are bits in the order of Notices::WORDS. Feedback is there once rating is. Times are milliseconds, durations seconds.
+    CREATE TABLE call(
+        id BLOB PRIMARY KEY,
+        caller_kind TEXT NOT NULL, caller TEXT NOT NULL, caller_identity TEXT NOT NULL, caller_name TEXT, caller_picture TEXT,
+        callee_kind TEXT NOT NULL, callee TEXT NOT NULL, callee_identity TEXT NOT NULL, callee_name TEXT, callee_picture TEXT,
+        type TEXT NOT NULL, channel TEXT NOT NULL, conversation_key TEXT, consultation_id TEXT,
+        status TEXT NOT NULL, ring_deadline INTEGER, initiated_at INTEGER NOT NULL, ringing_at INTEGER, answered_at INTEGER,
+        connected_at INTEGER, ended_at INTEGER, duration INTEGER NOT NULL DEFAULT 0, server_duration INTEGER NOT NULL DEFAULT 0,
+        end_reason TEXT, end_detail TEXT, ended_by_kind TEXT, ended_by TEXT, notices INTEGER NOT NULL DEFAULT 0,
+        rating INTEGER, feedback TEXT, rated_by_kind TEXT, rated_by TEXT, rated_at INTEGER, updated_at INTEGER NOT NULL,
+        is_open INTEGER NOT NULL AS (ended_at IS NULL OR notices <> 0) VIRTUAL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX call_caller ON call(caller_kind, caller_identity, id);
+    CREATE INDEX call_callee ON call(callee_kind, callee_identity, id);
+    -- Few rows, however many calls there have been.
+    CREATE INDEX call_open ON call(ring_deadline, ended_at) WHERE is_open = 1;
+",
+];
 
 // FULL: an answer means the disk has it. 16000 pages bound the log to about 64 MB; smaller values cost a quarter of the rate.
 const WRITER: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA wal_autocheckpoint = 16000;

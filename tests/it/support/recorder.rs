@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use samvad::delivery::{Connection, Delivery, Outlet, Undelivered};
+use samvad::delivery::{Connection, Delivery, Origin, Outlet, Undelivered};
 use samvad::models::Participant;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -23,7 +23,7 @@ impl Recorder {
     /// A connection of this person, already in its personal room.
     pub fn connect(delivery: &Delivery, person: &Participant) -> (Arc<Connection>, Self) {
         let recorder = Self::default();
-        let connection = Arc::new(Connection::new(person.clone(), Box::new(recorder.clone())));
+        let connection = Arc::new(Connection::new(person.clone(), Origin::default(), Box::new(recorder.clone())));
         delivery.connect(&connection);
         (connection, recorder)
     }

@@ -44,3 +44,29 @@ pub async fn drop_database(database: &str) {
     let client = mongodb::Client::with_uri_str(mongo_uri()).await.expect("TEST_MONGODB_URI can be read");
     client.database(database).drop().await.expect("a test database can be dropped");
 }
+
+/// Runs each of these functions as two tests, one on an empty store of either kind.
+macro_rules! on_every_driver {
+    ($($sentence:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $sentence() {
+                let (store, _folder) = crate::support::stores::sqlite();
+                super::$sentence(store.clone()).await;
+                store.close().await;
+            })+
+        }
+
+        mod mongodb {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $sentence() {
+                let database = crate::support::stores::fresh_database();
+                let store = crate::support::stores::mongodb(&database).await;
+                super::$sentence(store.clone()).await;
+                store.close().await;
+                crate::support::stores::drop_database(&database).await;
+            })+
+        }
+    };
+}
+pub(crate) use on_every_driver;

@@ -1,0 +1,255 @@
+//! Time: every call is looked at when its next moment has come, and a sweep over the store finds those nobody here knows of, after a
+//! restart or from a server that died. Both only take conditional steps, so it does not matter who looks, or how often.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+use crate::delivery::{Audience, Connection};
+use crate::error::Result;
+use crate::models::{Actor, Call, CallId, CallSide, CallStatus, Notices, Participant, Timestamp, Trigger};
+use crate::services::presence::Presence;
+
+use super::Calling;
+use super::ending::{TOLD_WITHIN, story};
+use super::live::LiveCall;
+use super::steps::Said;
+
+/// How long a caller may be without a socket while it rings.
+const CALLER_GRACE: Duration = Duration::from_secs(20);
+/// How long both may be without a socket while they talk.
+const BOTH_GRACE: Duration = Duration::from_secs(120);
+/// Time between two sweeps, give or take a fifth so that servers do not sweep in step.
+const SWEEP_EVERY: Duration = Duration::from_secs(2);
+/// How far another server's clock may be behind ours before we end its call early.
+const CLOCK_GRACE: Duration = Duration::from_secs(2);
+/// How long a server has to tell of an end before another one does.
+const TELL_GRACE: Duration = Duration::from_secs(5);
+/// The pause before something that failed is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Calls of one question to the store.
+const PAGE: usize = 500;
+
+/// Starts looking.
+pub(super) fn start(calling: &Calling) {
+    let (core, this) = (&calling.0.core, calling.clone());
+    let stop = core.stop.clone();
+    core.tasks.spawn(async move {
+        stop.run_until_cancelled(async {
+            loop {
+                let id = this.0.live.due().await;
+                let this = this.clone();
+                this.0.core.tasks.clone().spawn(async move { this.look_after(id).await });
+            }
+        })
+        .await;
+    });
+    let (stop, this) = (core.stop.clone(), calling.clone());
+    core.tasks.spawn(async move {
+        stop.run_until_cancelled(this.sweep_for_ever()).await;
+    });
+}
+
+impl Calling {
+    /// Sets the alarm for the next moment something may be due, whatever it is.
+    pub(super) fn wake_when_due(&self, id: CallId) {
+        let Some(live) = self.0.live.get(id) else { return };
+        if let Some(at) = self.next_moment(&live) {
+            self.0.live.wake_at(id, at);
+        }
+    }
+
+    pub(super) fn wake_soon(&self, id: CallId) {
+        self.0.live.wake_at(id, Instant::now() + RETRY_AFTER);
+    }
+
+    fn next_moment(&self, live: &LiveCall) -> Option<Instant> {
+        let call = &live.call;
+        match call.status {
+            status if status.is_ringing() => {
+                let deadline = call.ring_deadline.map(|at| self.instant_of(at));
+                let gone = self.caller_gone_since(live).map(|since| since + CALLER_GRACE);
+                [deadline, gone].into_iter().flatten().min()
+            }
+            status if status.is_talking() => self.both_gone_since(live).map(|since| since + BOTH_GRACE),
+            // What is left after that time is a log the store does not take.
+            _ => call.ended_at.map(|at| self.instant_of(at.plus(TOLD_WITHIN)).max(Instant::now() + RETRY_AFTER)),
+        }
+    }
+
+    /// The same moment on the clock alarms go by; one millisecond later, so that it is certainly over.
+    fn instant_of(&self, at: Timestamp) -> Instant {
+        Instant::now() + at.since(self.now()) + Duration::from_millis(1)
+    }
+
+    /// Since when the caller, who had a socket, has had none. Unknown after a restart, which counts as present.
+    fn caller_gone_since(&self, live: &LiveCall) -> Option<Instant> {
+        match self.0.presence.of(&live.call.caller) {
+            Presence::GoneSince(since) if live.caller_had_socket => Some(since),
+            _ => None,
+        }
+    }
+
+    /// Since when neither side has had a socket. Somebody not seen since this process began left when it began, at the latest.
+    fn both_gone_since(&self, live: &LiveCall) -> Option<Instant> {
+        let gone_since = |person: &Participant| match self.0.presence.of(person) {
+            Presence::Here => None,
+            Presence::GoneSince(since) => Some(since),
+            Presence::Unknown => Some(live.known_since),
+        };
+        Some(gone_since(&live.call.caller)?.max(gone_since(&live.call.callee)?))
+    }
+
+    /// Does whatever is due about a call now.
+    async fn look_after(&self, id: CallId) {
+        let _turn = self.0.live.turn(id).await;
+        let Some(live) = self.0.live.get(id) else { return };
+        match self.do_what_is_due(live).await {
+            Ok(()) => self.wake_when_due(id),
+            Err(e) => {
+                warn!(call.id = %id, "a call is looked at again later: {}", story(&e));
+                self.wake_soon(id);
+            }
+        }
+    }
+
+    async fn do_what_is_due(&self, live: LiveCall) -> Result<()> {
+        let id = live.call.id;
+        if live.unsure.is_some() {
+            match self.0.core.store.find_call(id).await? {
+                Some(current) => self.learn(&current),
+                // Never stored, as it turns out.
+                None => drop(self.0.live.change(id, |live| {
+                    (live.unsure, live.call.status, live.call.notices) = (None, CallStatus::Failed, Notices::default());
+                })),
+            }
+            return Ok(());
+        }
+        let now = Instant::now();
+        let passed = |since: Option<Instant>, grace: Duration| since.is_some_and(|since| now >= since + grace);
+        let trigger = match live.call.status {
+            status if status.is_ringing() && live.call.ring_deadline.is_none_or(|at| self.now() >= at) => Trigger::Timeout,
+            status if status.is_ringing() && passed(self.caller_gone_since(&live), CALLER_GRACE) => Trigger::CallerGone,
+            status if status.is_talking() && passed(self.both_gone_since(&live), BOTH_GRACE) => Trigger::BothGone,
+            status if status.is_over() => {
+                self.finish(&live);
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        self.step(live.call, Actor::Server, trigger, Said::default()).await.map(drop)
+    }
+
+    /// A call that is over and not settled: the log is tried again; who did not come back in time is told no more.
+    fn finish(&self, live: &LiveCall) {
+        let call = &live.call;
+        if call.notices.log {
+            let (this, call) = (self.clone(), call.clone());
+            self.0.core.tasks.spawn(async move { this.write_log(call).await });
+        }
+        if self.is_old_news(call) {
+            self.settle(call.id, Notices { caller: true, callee: true, log: false });
+        }
+    }
+
+    /// Whether it is too late to tell somebody how a call ended.
+    pub(super) fn is_old_news(&self, call: &Call) -> bool {
+        call.ended_at.is_none_or(|at| self.now() >= at.plus(TOLD_WITHIN))
+    }
+
+    /// A socket came: it hears what rings, and how calls ended that it has not heard of.
+    pub(in crate::services) fn came(&self, connection: &Arc<Connection>) {
+        let delivery = &self.0.core.delivery;
+        let to_it = Audience::connection(connection.id());
+        for (side, live) in self.0.live.of(connection.identity()) {
+            if live.call.status.is_ringing() && side == CallSide::Callee {
+                delivery.emit(&to_it, &self.incoming(&live.call));
+                self.note_ringing(live.call);
+            } else if live.call.status.is_talking() && side == CallSide::Caller && !live.accept_heard {
+                delivery.emit(&to_it, &self.accepted(&live.call));
+                self.0.live.change(live.call.id, |live| live.accept_heard = true);
+            } else if live.call.status.is_over() && live.call.notices.concerns(side) {
+                self.tell_end_to(&live.call, side, live.said.as_deref(), connection);
+            }
+        }
+    }
+
+    /// The last socket of somebody left.
+    pub(in crate::services) fn went(&self, person: &Participant) {
+        for (_, live) in self.0.live.of(person) {
+            self.wake_when_due(live.call.id);
+        }
+    }
+
+    async fn sweep_for_ever(&self) {
+        let mut known = false;
+        loop {
+            let outcome = if known { self.sweep().await } else { self.take_over().await };
+            match outcome {
+                Ok(()) => known = true,
+                Err(e) => warn!("calls could not be looked through: {}", story(&e)),
+            }
+            let pause = SWEEP_EVERY.mul_f64(rand::rng().random_range(0.8..1.2));
+            sleep(pause).await;
+        }
+    }
+
+    /// At start: every call that still needs somebody.
+    async fn take_over(&self) -> Result<()> {
+        let (mut after, mut count) = (None, 0);
+        loop {
+            let page = self.0.core.store.open_calls(after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.id);
+            count += page.len();
+            for call in page {
+                self.adopt(call).await;
+            }
+        }
+        if count > 0 {
+            info!(calls = count, "calls were taken over from before the start");
+        }
+        Ok(())
+    }
+
+    /// What others should have seen to and did not.
+    async fn sweep(&self) -> Result<()> {
+        let now = self.now();
+        let before = |grace: Duration| Timestamp::from_millis(now.as_millis() - i64::try_from(grace.as_millis()).unwrap_or_default());
+        for call in self.0.core.store.overdue_calls(before(CLOCK_GRACE), before(TELL_GRACE), PAGE).await? {
+            self.adopt(call).await;
+        }
+        Ok(())
+    }
+
+    /// Takes a call from the store into memory, tells those who are here already, and does what is due.
+    async fn adopt(&self, call: Call) {
+        let id = call.id;
+        if let Some(live) = self.0.live.get(id) {
+            // Known, and looked after; unless another process moved it on meanwhile.
+            if live.call.status != call.status {
+                let _turn = self.0.live.turn(id).await;
+                self.learn(&call);
+            }
+            return;
+        }
+        {
+            let _turn = self.0.live.turn(id).await;
+            self.0.live.add(LiveCall::found(call.clone()));
+            // Whoever connected before this moment has heard nothing.
+            if call.status.is_over() {
+                self.conclude(id);
+            } else if call.status.is_ringing()
+                && call.ring_deadline.is_some_and(|at| self.now() < at)
+                && self.0.core.delivery.is_connected(&call.callee)
+            {
+                self.ring(&call);
+                self.note_ringing(call);
+            }
+        }
+        self.look_after(id).await;
+    }
+}

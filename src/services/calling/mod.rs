@@ -1,0 +1,364 @@
+//! Calls: ringing, answering, hanging up, and what is said about it. Durable first, heard second, as with messages.
+//!
+//! `live` holds the calls that still need somebody; `steps` takes one step of the state machine and says so; `ending` does what is
+//! due when a call is over; `clockwork` looks at calls when their time has come and after a restart.
+//! Source: docs/protocol.md#calls.
+
+mod clockwork;
+mod ending;
+mod live;
+mod steps;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::auth::CurrentUser;
+use crate::delivery::{Audience, CallBase, CallEnded, CallOffer, Connection, ServerEvent};
+use crate::error::{Error, Result};
+use crate::models::{
+    Actor, Call, CallId, CallSide, CallStatus, CallType, Feedback, NewCall, Pair, Participant, ParticipantKind, Timestamp, Trigger,
+};
+use crate::store::{self, CallQuery};
+
+use super::Core;
+use super::media_tokens::{ANY_UID, MediaToken, MediaTokens, channel_name};
+use super::messaging::Messaging;
+use super::permissions::require_may_reach;
+use super::presence::PresenceBook;
+use super::profiles::Profiles;
+use ending::Settled;
+use live::{LiveCall, LiveCalls};
+use steps::Said;
+
+/// What operators may change of the rules of calls; see [`crate::config::SETTINGS`].
+#[derive(Clone, Debug)]
+pub struct CallRules {
+    /// `RING_TIMEOUT_SECONDS`.
+    pub ring_for: Duration,
+    /// `CALL_BUSY`.
+    pub busy: bool,
+    /// `CALL_LOGS`.
+    pub logs: bool,
+    /// `CALLER_PHONE`.
+    pub caller_phone: bool,
+    /// `AGORA_APP_ID`, `AGORA_APP_CERTIFICATE`, `AGORA_TOKEN_VERSION`, `AGORA_TOKEN_SECONDS`.
+    pub media: MediaTokens,
+}
+
+impl Default for CallRules {
+    fn default() -> Self {
+        Self { ring_for: Duration::from_secs(60), busy: true, logs: true, caller_phone: true, media: MediaTokens::default() }
+    }
+}
+
+/// Rings, answers and ends calls. Cheap to clone.
+#[derive(Clone)]
+pub struct Calling(Arc<Inner>);
+
+struct Inner {
+    core: Core,
+    messaging: Messaging,
+    profiles: Profiles,
+    presence: PresenceBook,
+    live: LiveCalls,
+    settled: Settled,
+}
+
+/// A request to ring.
+pub struct InitiateCall {
+    /// Whom.
+    pub callee: Participant,
+    /// Kind.
+    pub call_type: CallType,
+    /// Document id of the consultation it belongs to.
+    pub consultation_id: Option<String>,
+    /// The socket it came from; none for REST.
+    pub from: Option<Arc<Connection>>,
+}
+
+/// A call, with what is needed to join its channel.
+pub struct OfferedCall {
+    /// The call as it is now.
+    pub call: Call,
+    /// The way into its channel.
+    pub media: MediaToken,
+}
+
+/// How a client ends or rejects a call.
+#[derive(Clone, Debug, Default)]
+pub struct Ending {
+    /// In the client's words, at most 64 characters.
+    pub reason: Option<String>,
+    /// Seconds the client says were talked.
+    pub duration: Option<u64>,
+}
+
+/// What to do with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallAction {
+    /// Reject it.
+    Reject,
+    /// End it.
+    End,
+    /// Note that media flows.
+    Connect,
+}
+
+impl CallAction {
+    fn trigger(self) -> Trigger {
+        match self {
+            Self::Reject => Trigger::Reject,
+            Self::End => Trigger::End,
+            Self::Connect => Trigger::Connect,
+        }
+    }
+}
+
+/// What became of a queued event of the shipped app, which does not say what it is.
+pub enum BareOutcome {
+    /// It was an answer.
+    Answered(Box<OfferedCall>),
+    /// It was something else; the call as it is now.
+    Done(Box<Call>),
+    /// It meant nothing.
+    Ignored,
+}
+
+impl Calling {
+    pub(super) fn start(core: Core, messaging: Messaging, profiles: Profiles, presence: PresenceBook) -> Self {
+        let settled = Settled::start(&core);
+        let this = Self(Arc::new(Inner { core, messaging, profiles, presence, live: LiveCalls::default(), settled }));
+        clockwork::start(&this);
+        this
+    }
+
+    /// Rings somebody.
+    ///
+    /// Stored first; then the asking socket hears `call:initiated` and `call:token`, the callee `call:incoming`. A callee who talks to
+    /// somebody else is not rung: the call comes back as rejected. Errors: as [`require_may_reach`].
+    pub async fn initiate(&self, user: &CurrentUser, ask: InitiateCall) -> Result<OfferedCall> {
+        let Inner { core, profiles, live, .. } = &*self.0;
+        require_may_reach(user.participant(), &ask.callee)?;
+        let pair = Pair::new(user.identity(), ask.callee.clone()).ok_or(Error::SelfConversationBlocked)?;
+        let caller_profile = profiles.of(user.participant(), Some(user.profile())).await?;
+        let callee_profile = profiles.of(&ask.callee, None).await?;
+        let now = core.now();
+        let busy = self.is_busy(&ask.callee);
+        let rings = !busy && core.delivery.is_connected(&ask.callee);
+        let new = NewCall {
+            caller: user.participant().clone(),
+            caller_profile,
+            callee: ask.callee,
+            callee_profile,
+            call_type: ask.call_type,
+            channel: channel_name(now),
+            conversation_key: pair.key(),
+            consultation_id: ask.consultation_id,
+            status: if rings { CallStatus::Ringing } else { CallStatus::Initiated },
+            ring_for: core.rules.calls.ring_for,
+            at: now,
+        };
+        let call = core.store.create_call(new).await?;
+        let phone = user.phone().filter(|_| core.rules.calls.caller_phone).map(str::to_owned);
+        let _turn = live.turn(call.id).await;
+        live.add(LiveCall { caller_phone: phone, caller_had_socket: ask.from.is_some(), ..LiveCall::found(call.clone()) });
+        if let Some(from) = &ask.from {
+            let event = ServerEvent::CallInitiated(Box::new(self.offer(&call)));
+            core.delivery.emit(&Audience::connection(from.id()), &event);
+        }
+        if busy {
+            let call = self.step(call, Actor::Server, Trigger::Busy, Said::default()).await?.into_call();
+            return Ok(OfferedCall { call, media: MediaToken::default() });
+        }
+        self.wake_when_due(call.id);
+        self.ring(&call);
+        let media = self.media(&call);
+        Ok(OfferedCall { call, media })
+    }
+
+    /// Whether a new call would not reach this person: he talks, and is here to talk.
+    fn is_busy(&self, callee: &Participant) -> bool {
+        let Inner { core, live, .. } = &*self.0;
+        core.rules.calls.busy && callee.kind() != ParticipantKind::Admin && core.delivery.is_connected(callee) && live.is_talking(callee)
+    }
+
+    fn ring(&self, call: &Call) {
+        self.0.core.delivery.emit(&Audience::people([call.callee.identity()]), &self.incoming(call));
+    }
+
+    fn incoming(&self, call: &Call) -> ServerEvent {
+        let caller_phone = self.0.live.get(call.id).and_then(|live| live.caller_phone);
+        ServerEvent::CallIncoming(Box::new(CallOffer { caller_phone, ..self.offer(call) }))
+    }
+
+    fn media(&self, call: &Call) -> MediaToken {
+        self.0.core.rules.calls.media.issue(&call.channel, self.0.core.now())
+    }
+
+    fn offer(&self, call: &Call) -> CallOffer {
+        let MediaToken { token, app_id, expires_at } = self.media(call);
+        CallOffer {
+            base: CallBase::new(call),
+            agora_token: token,
+            agora_app_id: app_id,
+            uid: ANY_UID,
+            agora_uid: ANY_UID,
+            expires_at,
+            caller_phone: None,
+            contact_id: None,
+            accepted_at: None,
+        }
+    }
+
+    /// Answers a call that rings.
+    ///
+    /// Errors: `CALL_NOT_FOUND` for strangers, `FORBIDDEN` for the caller, `ANSWERED_ELSEWHERE` and `CALL_NOT_RINGING` for those who
+    /// come too late (their socket is also told to stop ringing), `UNAVAILABLE`.
+    pub async fn accept(&self, user: &CurrentUser, id: CallId, from: &Arc<Connection>) -> Result<OfferedCall> {
+        let _turn = self.0.live.turn(id).await;
+        let (call, side) = self.party_to(user, id).await?;
+        if side == CallSide::Caller {
+            return Err(Error::Forbidden("only the callee answers a call".into()));
+        }
+        let actor = self.actor(&call, side, Some(from));
+        let said = Said { from: Some(from), ..Said::default() };
+        let call = match self.step(call, actor, Trigger::Accept, said).await? {
+            steps::Taken::Applied(call) => call,
+            steps::Taken::Unchanged(call) if call.status.is_talking() => {
+                let answered_by = self.0.live.get(id).and_then(|live| live.answered_by);
+                let elsewhere = answered_by.is_some_and(|other| other != from.id() && self.0.core.delivery.is_there(other));
+                if elsewhere {
+                    self.tell_to_stop(&call, side, from, "answered_elsewhere");
+                    return Err(Error::AnsweredElsewhere);
+                }
+                call
+            }
+            steps::Taken::Unchanged(call) => {
+                self.tell_to_stop(&call, side, from, ending::event_reason(&call, None));
+                return Err(Error::CallNotRinging);
+            }
+        };
+        let media = self.media(&call);
+        Ok(OfferedCall { call, media })
+    }
+
+    /// Tells one socket that asked too late.
+    fn tell_to_stop(&self, call: &Call, side: CallSide, from: &Connection, reason: impl Into<String>) {
+        let event = ServerEvent::CallEnded(CallEnded::new(call, side, reason.into()));
+        self.0.core.delivery.emit(&Audience::connection(from.id()), &event);
+    }
+
+    /// Rejects, ends or connects. What changes nothing any more is no error. Returns the call as it is now.
+    ///
+    /// Errors: `CALL_NOT_FOUND` for strangers, `FORBIDDEN` for a caller who rejects, `UNAVAILABLE`.
+    pub async fn act(
+        &self,
+        user: &CurrentUser,
+        id: CallId,
+        action: CallAction,
+        ending: Ending,
+        from: Option<&Arc<Connection>>,
+    ) -> Result<Call> {
+        let _turn = self.0.live.turn(id).await;
+        let (call, side) = self.party_to(user, id).await?;
+        if action == CallAction::Reject && side == CallSide::Caller {
+            return Err(Error::Forbidden("only the callee rejects a call".into()));
+        }
+        let actor = self.actor(&call, side, from);
+        let said = Said { by: Some(user.participant()), from, reason: ending.reason, duration: ending.duration };
+        Ok(self.step(call, actor, action.trigger(), said).await?.into_call())
+    }
+
+    /// What the shipped app queued while it was offline and sent under the name `call` alone. Source: docs/protocol.md#calls.
+    pub async fn bare(&self, user: &CurrentUser, id: CallId, ending: Ending, from: &Arc<Connection>) -> Result<BareOutcome> {
+        let (call, side) = match self.party_to(user, id).await {
+            Err(Error::CallNotFound) => return Ok(BareOutcome::Ignored),
+            found => found?,
+        };
+        let action = match (&ending.reason, ending.duration) {
+            (Some(_), _) => CallAction::Reject,
+            (None, Some(_)) => CallAction::End,
+            (None, None) if call.status.is_over() => {
+                self.tell_to_stop(&call, side, from, ending::event_reason(&call, None));
+                return Ok(BareOutcome::Done(Box::new(call)));
+            }
+            (None, None) if call.status.is_talking() => CallAction::Connect,
+            (None, None) if side == CallSide::Callee => {
+                return self.accept(user, id, from).await.map(|offered| BareOutcome::Answered(Box::new(offered)));
+            }
+            (None, None) => return Ok(BareOutcome::Ignored),
+        };
+        self.act(user, id, action, ending, Some(from)).await.map(|call| BareOutcome::Done(Box::new(call)))
+    }
+
+    /// A fresh token for a call one is a party to, also as `call:token` to the asking socket. Errors: `CALL_NOT_FOUND`, `CALL_OVER`.
+    pub async fn renew_token(&self, user: &CurrentUser, id: CallId, from: Option<&Arc<Connection>>) -> Result<OfferedCall> {
+        let (call, _) = self.party_to(user, id).await?;
+        if call.status.is_over() {
+            return Err(Error::CallOver);
+        }
+        if let Some(from) = from {
+            let event = ServerEvent::CallToken(Box::new(self.offer(&call)));
+            self.0.core.delivery.emit(&Audience::connection(from.id()), &event);
+        }
+        let media = self.media(&call);
+        Ok(OfferedCall { call, media })
+    }
+
+    /// A token for a channel nobody is in yet, for an admin who tries out his equipment. The name is ours.
+    pub fn fresh_channel(&self) -> (String, MediaToken) {
+        let now = self.0.core.now();
+        let channel = channel_name(now);
+        let token = self.0.core.rules.calls.media.issue(&channel, now);
+        (channel, token)
+    }
+
+    /// A call one is a party to; an admin may look at any. Errors: `CALL_NOT_FOUND`.
+    pub async fn get(&self, user: &CurrentUser, id: CallId) -> Result<Call> {
+        let call = self.0.core.store.find_call(id).await?.ok_or(Error::CallNotFound)?;
+        let may_see = user.is_admin() || call.side_of(user.participant()).is_some();
+        may_see.then_some(call).ok_or(Error::CallNotFound)
+    }
+
+    /// One's own calls. Errors: `CALL_NOT_FOUND` for an unknown cursor.
+    pub async fn history(&self, query: CallQuery) -> Result<store::Calls> {
+        self.0.core.store.calls_of(query).await
+    }
+
+    /// Stores what a party thought of a call that is over.
+    ///
+    /// Repeating the same is no error. Errors: `CALL_NOT_FOUND`; `CONFLICT` before the end, and when there is other feedback already.
+    pub async fn rate(&self, user: &CurrentUser, id: CallId, rating: u8, comment: Option<String>) -> Result<Call> {
+        let (call, _) = self.party_to(user, id).await?;
+        if !call.status.is_over() {
+            return Err(Error::Conflict("the call is not over yet".into()));
+        }
+        let feedback = Feedback { rating, comment, by: Some(user.participant().clone()) };
+        let rated = self.0.core.store.rate_call(id, feedback.clone(), self.0.core.now()).await?.ok_or(Error::CallNotFound)?;
+        if rated.feedback.as_ref() == Some(&feedback) { Ok(rated) } else { Err(Error::Conflict("this call was rated already".into())) }
+    }
+
+    /// A call and the side `user` is on. Errors: `CALL_NOT_FOUND`, whether it exists or not.
+    async fn party_to(&self, user: &CurrentUser, id: CallId) -> Result<(Call, CallSide)> {
+        let call = match self.0.live.get(id) {
+            Some(live) if live.unsure.is_none() => live.call,
+            _ => self.0.core.store.find_call(id).await?.ok_or(Error::CallNotFound)?,
+        };
+        let side = call.side_of(user.participant()).ok_or(Error::CallNotFound)?;
+        Ok((call, side))
+    }
+
+    fn actor(&self, call: &Call, side: CallSide, from: Option<&Arc<Connection>>) -> Actor {
+        let answered_by = self.0.live.get(call.id).and_then(|live| live.answered_by);
+        match side {
+            CallSide::Caller => Actor::Caller,
+            CallSide::Callee if answered_by.is_some() && answered_by == from.map(|c| c.id()) => Actor::Answerer,
+            CallSide::Callee => Actor::Callee,
+        }
+    }
+
+    /// When it is, for what is said about a call.
+    fn now(&self) -> Timestamp {
+        self.0.core.now()
+    }
+}
