@@ -71,7 +71,9 @@ impl FromRequest<RestState> for Body {
             StatusCode::PAYLOAD_TOO_LARGE => Error::PayloadTooLarge { limit: MAX_BODY_BYTES },
             _ => Error::invalid("the body could not be read"),
         })?;
-        let value = serde_json::from_slice(&bytes).map_err(|_| Error::invalid("the body must be JSON"))?;
+        // No body is an empty one: some routes need nothing.
+        let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        let value = serde_json::from_slice(text).map_err(|_| Error::invalid("the body must be JSON"))?;
         Ok(Self(Payload::from_value(value)?))
     }
 }

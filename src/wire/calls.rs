@@ -31,7 +31,11 @@ pub fn initiate(payload: &Payload, callee: Option<Participant>, from: Option<std
 
 /// The astrologer an admin calls: `astrologerId`, or the names of `call:initiate`.
 pub fn callee_of_admin(payload: &Payload) -> Result<Option<Participant>> {
+    let other = payload.text(&["calleeId", "recipientId"])?;
     let id = match payload.text(&["astrologerId"])? {
+        Some(id) if other.is_some_and(|other| other != id) => {
+            return Err(Error::invalid("astrologerId and calleeId disagree"));
+        }
         Some(id) => id,
         None if payload.text(&["calleeType", "recipientType"])?.is_some() => return Ok(None),
         None => payload.require_text(&["astrologerId", "calleeId", "recipientId"])?,

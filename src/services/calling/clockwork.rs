@@ -160,16 +160,21 @@ impl Calling {
         call.ended_at.is_none_or(|at| self.now() >= at.plus(TOLD_WITHIN))
     }
 
+    /// Whether it rings and somebody may still answer.
+    fn still_rings(&self, call: &Call) -> bool {
+        call.status.is_ringing() && call.ring_deadline.is_some_and(|at| self.now() < at)
+    }
+
     /// A socket came: it hears what rings, and how calls ended that it has not heard of.
     pub(in crate::services) fn came(&self, connection: &Arc<Connection>) {
         let delivery = &self.0.core.delivery;
         let to_it = Audience::connection(connection.id());
         for (side, live) in self.0.live.of(connection.identity()) {
-            if live.call.status.is_ringing() && side == CallSide::Callee {
+            if side == CallSide::Callee && self.still_rings(&live.call) {
                 delivery.emit(&to_it, &self.incoming(&live.call));
                 self.note_ringing(live.call);
             } else if live.call.status.is_talking() && side == CallSide::Caller && !live.accept_heard {
-                delivery.emit(&to_it, &self.accepted(&live.call));
+                delivery.emit(&to_it, &self.accepted(&live.call, &self.media(&live.call)));
                 self.0.live.change(live.call.id, |live| live.accept_heard = true);
             } else if live.call.status.is_over() && live.call.notices.concerns(side) {
                 self.tell_end_to(&live.call, side, live.said.as_deref(), connection);
@@ -242,10 +247,7 @@ impl Calling {
             // Whoever connected before this moment has heard nothing.
             if call.status.is_over() {
                 self.conclude(id);
-            } else if call.status.is_ringing()
-                && call.ring_deadline.is_some_and(|at| self.now() < at)
-                && self.0.core.delivery.is_connected(&call.callee)
-            {
+            } else if self.still_rings(&call) && self.0.core.delivery.is_connected(&call.callee) {
                 self.ring(&call);
                 self.note_ringing(call);
             }

@@ -162,17 +162,17 @@ impl Calling {
         let phone = user.phone().filter(|_| core.rules.calls.caller_phone).map(str::to_owned);
         let _turn = live.turn(call.id).await;
         live.add(LiveCall { caller_phone: phone, caller_had_socket: ask.from.is_some(), ..LiveCall::found(call.clone()) });
+        let media = self.media(&call);
         if let Some(from) = &ask.from {
-            let event = ServerEvent::CallInitiated(Box::new(self.offer(&call)));
+            let event = ServerEvent::CallInitiated(Box::new(offer(&call, &media)));
             core.delivery.emit(&Audience::connection(from.id()), &event);
         }
         if busy {
             let call = self.step(call, Actor::Server, Trigger::Busy, Said::default()).await?.into_call();
-            return Ok(OfferedCall { call, media: MediaToken::default() });
+            return Ok(OfferedCall { call, media });
         }
         self.wake_when_due(call.id);
         self.ring(&call);
-        let media = self.media(&call);
         Ok(OfferedCall { call, media })
     }
 
@@ -186,28 +186,15 @@ impl Calling {
         self.0.core.delivery.emit(&Audience::people([call.callee.identity()]), &self.incoming(call));
     }
 
+    /// What the callee hears; a call that is offered rings, even if that is not stored yet.
     fn incoming(&self, call: &Call) -> ServerEvent {
         let caller_phone = self.0.live.get(call.id).and_then(|live| live.caller_phone);
-        ServerEvent::CallIncoming(Box::new(CallOffer { caller_phone, ..self.offer(call) }))
+        let call = Call { status: CallStatus::Ringing, ..call.clone() };
+        ServerEvent::CallIncoming(Box::new(CallOffer { caller_phone, ..offer(&call, &self.media(&call)) }))
     }
 
     fn media(&self, call: &Call) -> MediaToken {
         self.0.core.rules.calls.media.issue(&call.channel, self.0.core.now())
-    }
-
-    fn offer(&self, call: &Call) -> CallOffer {
-        let MediaToken { token, app_id, expires_at } = self.media(call);
-        CallOffer {
-            base: CallBase::new(call),
-            agora_token: token,
-            agora_app_id: app_id,
-            uid: ANY_UID,
-            agora_uid: ANY_UID,
-            expires_at,
-            caller_phone: None,
-            contact_id: None,
-            accepted_at: None,
-        }
     }
 
     /// Answers a call that rings.
@@ -297,11 +284,11 @@ impl Calling {
         if call.status.is_over() {
             return Err(Error::CallOver);
         }
+        let media = self.media(&call);
         if let Some(from) = from {
-            let event = ServerEvent::CallToken(Box::new(self.offer(&call)));
+            let event = ServerEvent::CallToken(Box::new(offer(&call, &media)));
             self.0.core.delivery.emit(&Audience::connection(from.id()), &event);
         }
-        let media = self.media(&call);
         Ok(OfferedCall { call, media })
     }
 
@@ -360,5 +347,19 @@ impl Calling {
     /// When it is, for what is said about a call.
     fn now(&self) -> Timestamp {
         self.0.core.now()
+    }
+}
+
+fn offer(call: &Call, media: &MediaToken) -> CallOffer {
+    CallOffer {
+        base: CallBase::new(call),
+        agora_token: media.token.clone(),
+        agora_app_id: media.app_id.clone(),
+        uid: ANY_UID,
+        agora_uid: ANY_UID,
+        expires_at: media.expires_at,
+        caller_phone: None,
+        contact_id: None,
+        accepted_at: None,
     }
 }

@@ -11,7 +11,7 @@ use crate::models::{Actor, Call, CallSide, CallStatus, EndReason, Notices, Parti
 use crate::store::{CallChange, CallEnd, Transitioned};
 
 use super::live::LiveCall;
-use super::{Calling, ending};
+use super::{Calling, MediaToken, ending, offer};
 
 /// How often a step is tried anew because somebody else was faster; every time the call is one state further.
 const ATTEMPTS: usize = 4;
@@ -175,7 +175,7 @@ impl Calling {
     /// The caller hears who answered; the callee's other clients hear that they may stop.
     fn say_accepted(&self, call: &Call, from: Option<&Connection>) {
         let delivery = &self.0.core.delivery;
-        let heard = delivery.emit(&Audience::people([call.caller.identity()]), &self.accepted(call)).count() > 0;
+        let heard = delivery.emit(&Audience::people([call.caller.identity()]), &self.accepted(call, &self.media(call))).count() > 0;
         self.0.live.change(call.id, |live| live.accept_heard = heard);
         let elsewhere = ServerEvent::CallEnded(CallEnded::new(call, CallSide::Callee, "answered_elsewhere".into()));
         // Only where it is known who answered: he himself must not hear it.
@@ -186,9 +186,9 @@ impl Calling {
     }
 
     /// What the caller hears of an answer.
-    pub(super) fn accepted(&self, call: &Call) -> ServerEvent {
+    pub(super) fn accepted(&self, call: &Call, media: &MediaToken) -> ServerEvent {
         let contact_id = Some(call.callee.id().to_owned());
-        ServerEvent::CallAccepted(Box::new(CallOffer { contact_id, accepted_at: call.answered_at, ..self.offer(call) }))
+        ServerEvent::CallAccepted(Box::new(CallOffer { contact_id, accepted_at: call.answered_at, ..offer(call, media) }))
     }
 
     /// The callee's other clients stop ringing after a reject.

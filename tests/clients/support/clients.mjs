@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { io as io4 } from 'socket.io-client';
 import { io as io3 } from 'socket.io-client-3';
 import io2 from 'socket.io-client-2';
-import { packetFaults, textFaults } from './shapes.mjs';
+import { ackFaults, packetFaults, textFaults } from './shapes.mjs';
 
 const WAIT_MS = 8_000;
 /** An event nobody handles: its ack comes after everything the socket was sent before. */
@@ -101,17 +101,18 @@ export class Client {
   async ask(event, ...args) {
     const answer = await this.emitAck(event, ...args);
     assert.equal(answer.ok, true, `${event} was refused: ${JSON.stringify(answer)}`);
+    this.faults.push(...ackFaults(event, answer));
     return answer;
   }
 
-  /** Emits and expects a refusal with this code: in the ack, as `error`, and as `dm:error`. Returns the ack. */
+  /** Emits and expects a refusal with this code: in the ack, as `error`, and as `dm:error` or `call:error`. Returns the ack. */
   async refused(code, event, ...args) {
     const before = this.heard.length;
     const answer = await this.emitAck(event, ...args);
     assert.equal(answer.ok, false, `${event} should have been refused with ${code}: ${JSON.stringify(answer)}`);
     assert.equal(answer.code, code, answer.message);
     const told = this.heard.slice(before).filter((entry) => entry.payload?.event === event);
-    assert.deepEqual(told.map((entry) => entry.event), ['error', 'dm:error']);
+    assert.deepEqual(told.map((entry) => entry.event), ['error', `${event.split(':')[0]}:error`]);
     for (const { payload } of told) assert.equal(payload.code, code);
     for (const entry of told) entry.taken = true;
     return answer;

@@ -60,7 +60,7 @@ class Server {
     const binary = process.env.SAMVAD_BIN && resolve(process.env.SAMVAD_BIN);
     assert.ok(binary && existsSync(binary), 'SAMVAD_BIN must name the program to test (cargo build, then target/debug/samvad)');
     this.#process = spawn(binary, { env: this.#env, cwd: this.#folder, stdio: ['ignore', 'pipe', 'pipe'] });
-    this.exited = new Promise((done) => this.#process.once('exit', (code, signal) => done(code ?? signal)));
+    this.exited = new Promise((done) => this.#process.once('close', (code, signal) => done(code ?? signal)));
     this.#process.stderr.on('data', (data) => (this.#output += data));
     this.url = await this.#listening();
     const deadline = Date.now() + START_MS;
@@ -74,7 +74,10 @@ class Server {
   #listening() {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error(`the server does not say where it listens\n${this.#output}`)), START_MS);
-      this.exited.then((how) => reject(new Error(`the server ended with ${how}\n${this.#output}`)));
+      this.exited.then((how) => {
+        clearTimeout(timer);
+        reject(new Error(`the server ended with ${how}\n${this.#output}`));
+      });
       createInterface({ input: this.#process.stdout }).on('line', (line) => {
         const [, url] = /^Samvad listens on (http:\/\/\S+?)(?: |\.?$)/.exec(line) ?? [];
         if (url) {
@@ -99,9 +102,15 @@ class Server {
     assert.equal(how, 0, `SIGTERM must end the server with code 0\n${this.#output}`);
   }
 
-  /** Ends the server and starts it again on the same data and the same port. */
-  async restart({ whileDown = async () => {} } = {}) {
-    await this.terminate();
+  /** SIGKILL: the server has no time to write or say anything. */
+  async crash() {
+    this.#process.kill('SIGKILL');
+    await this.exited;
+  }
+
+  /** Ends the server (`crash: true`: by SIGKILL) and starts it again on the same data and the same port. */
+  async restart({ whileDown = async () => {}, crash = false } = {}) {
+    await (crash ? this.crash() : this.terminate());
     await whileDown();
     this.#env.PORT = new URL(this.url).port;
     await this.start();
@@ -124,5 +133,16 @@ export async function startServer(store, env = {}) {
   } catch (error) {
     await server.stop().catch(() => {});
     throw error;
+  }
+}
+
+/** Starts the program with settings it must not accept; returns its exit code and everything it said. */
+export async function startRefused(store, env) {
+  const server = new Server(store, env);
+  try {
+    await assert.rejects(server.start(), /the server ended with/);
+    return { code: await server.exited, said: server.log };
+  } finally {
+    await server.stop().catch(() => {});
   }
 }

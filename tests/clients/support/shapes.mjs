@@ -3,6 +3,7 @@
 
 const ISO = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 const HEX = /^[0-9a-f]{24}$/;
+const CHANNEL = /^call_\d{13}_[0-9a-z]{9}$/;
 const KINDS = ['admin', 'astrologer', 'user'];
 
 /** The closed list of error codes (10.1 row 17). */
@@ -26,6 +27,7 @@ const is = {
   kind: (v) => KINDS.includes(v),
   list: Array.isArray,
   code: (v) => CODES.includes(v),
+  channel: (v) => typeof v === 'string' && CHANNEL.test(v),
   status: (v) => ['sent', 'delivered', 'read', 'failed'].includes(v),
   yes: (v) => v === true,
   no: (v) => v === false,
@@ -53,6 +55,55 @@ const USER = {
 };
 const HISTORY = { conversationId: is.name, messages: is.list, total: is.int, page: is.int, limit: is.int, hasMore: is.bool, unreadCount: is.int };
 
+/** The words of call events, and the stored words REST shows as `status`. */
+const STATES = ['initiated', 'ringing', 'accepted', 'connected', 'ended', 'rejected', 'missed', 'cancelled'];
+const STORED = ['initiated', 'ringing', 'answered', 'ongoing', 'ended', 'rejected', 'missed', 'failed'];
+const END_REASONS = ['completed', 'rejected', 'no_answer', 'network_error', 'cancelled'];
+const KIND_OF_CALL = is.oneOf('voice', 'video');
+const STATE = is.oneOf(...STATES);
+const END_REASON = is.oneOf(...END_REASONS);
+
+const MEDIA = { uid: is.int, 'agoraToken?': is.name, 'agoraAppId?': is.name, 'expiresAt?': is.iso };
+const RINGING = {
+  callId: is.hex, _id: is.hex, id: is.hex, callType: KIND_OF_CALL, status: STATE, callerId: is.name, callerType: is.kind,
+  'callerName?': is.name, 'callerAvatar?': is.name, recipientId: is.name, recipientType: is.kind, calleeId: is.name, calleeType: is.kind,
+  channelName: is.channel, conversationId: is.name, timestamp: is.iso, agoraUid: is.int, ...MEDIA,
+};
+const ACCEPTED = { ...RINGING, status: is.oneOf('accepted'), contactId: is.name, acceptedAt: is.iso };
+const REJECTED = { callId: is.hex, _id: is.hex, contactId: is.name, reason: is.name, 'code?': is.code, status: is.oneOf('rejected') };
+const ENDED = { callId: is.hex, _id: is.hex, contactId: is.name, duration: is.int, reason: is.name, 'endReason?': END_REASON, status: STATE };
+const MISSED = { callId: is.hex, _id: is.hex, reason: is.oneOf('no_answer'), status: is.oneOf('missed') };
+/** The `call:end` beside a `call:missed`: the only one that carries a text for people. */
+const MISSED_END = {
+  ...MISSED, reason: is.oneOf('missed'), message: is.name, 'contactId?': is.name, 'duration?': (v) => v === 0, 'endReason?': is.oneOf('no_answer'),
+};
+
+const CALL_ACK = { ok: is.yes, callId: is.hex, status: STATE };
+const MEDIA_ACK = { ...CALL_ACK, channelName: is.channel, ...MEDIA };
+/** What the acks of call events hold when they say ok. */
+const ACKS = {
+  'call:initiate': { ...MEDIA_ACK, 'reason?': is.oneOf('busy'), 'code?': is.oneOf('CALLEE_BUSY') },
+  'call:accept': MEDIA_ACK, 'call:accepted': MEDIA_ACK, 'call:token': MEDIA_ACK,
+  'call:reject': CALL_ACK, 'call:rejected': CALL_ACK, 'call:connected': CALL_ACK, 'call:end': CALL_ACK, 'call:ended': CALL_ACK,
+};
+
+/** A call as REST shows it. */
+const CALL = {
+  callId: is.hex, _id: is.hex, id: is.hex, callType: KIND_OF_CALL, status: is.oneOf(...STORED), state: STATE, callerId: is.name, callerType: is.kind,
+  'callerName?': is.name, 'callerAvatar?': is.name, calleeId: is.name, calleeType: is.kind, 'calleeName?': is.name, 'calleeAvatar?': is.name,
+  recipientId: is.name, recipientType: is.kind, 'recipientName?': is.name, 'recipientAvatar?': is.name, channelName: is.channel,
+  agoraChannelName: is.channel, agoraUid: is.int, uid: is.int, 'conversationId?': is.name, 'consultationId?': is.hex, initiatedAt: is.iso,
+  startedAt: is.iso, 'ringingAt?': is.iso, 'answeredAt?': is.iso, 'acceptedAt?': is.iso, 'connectedAt?': is.iso, 'endedAt?': is.iso,
+  duration: is.int, serverDuration: is.int, 'endReason?': END_REASON, 'endDetail?': is.name, 'endedBy?': is.name, 'endedByType?': is.kind,
+  'rating?': is.int, 'feedback?': is.name, createdAt: is.iso, updatedAt: is.iso,
+};
+/** The same field under several names must hold the same. */
+const SAME_IN_CALLS = [
+  ['callId', '_id'], ['callId', 'id'], ['calleeId', 'recipientId'], ['calleeType', 'recipientType'], ['calleeName', 'recipientName'],
+  ['calleeAvatar', 'recipientAvatar'], ['channelName', 'agoraChannelName'], ['uid', 'agoraUid'], ['initiatedAt', 'startedAt'], ['answeredAt', 'acceptedAt'],
+];
+const CALL_LOG = { callType: KIND_OF_CALL, callStatus: is.oneOf('completed', 'declined', 'cancelled', 'missed'), callDuration: is.int, callId: is.hex };
+
 const EVENTS = {
   connected: { socketId: is.name, user: is.object, timestamp: is.int, serverTime: is.iso, protocol: (v) => is.int(v) || is.name(v) },
   stats: { totalRooms: is.int, totalConnections: is.int, rooms: is.list },
@@ -63,8 +114,17 @@ const EVENTS = {
   'dm:messages_delivered': { conversationId: is.name, messageIds: is.hexes, deliveredTo: is.name, deliveredAt: is.iso },
   'dm:message_deleted': { conversationId: is.name, messageId: is.hex, scope: is.oneOf('me', 'everyone'), deletedBy: is.name, deletedAt: is.iso },
   'dm:history': HISTORY, 'dm:history_response': HISTORY,
+  'call:initiated': RINGING, 'call:token': RINGING, 'call:incoming': { ...RINGING, 'callerPhone?': is.name },
+  'call:accept': ACCEPTED, 'call:accepted': ACCEPTED, 'call:reject': REJECTED, 'call:rejected': REJECTED, 'call:end': ENDED, 'call:ended': ENDED,
+  'call:missed': MISSED, 'call:connected': { callId: is.hex, contactId: is.name },
   error: FAILURE, 'dm:error': FAILURE, 'call:error': FAILURE,
 };
+const messageShape = (message) => (message.messageType === 'call_log' ? { ...MESSAGE, ...CALL_LOG } : MESSAGE);
+
+function shapeOf(event, payload) {
+  if (EVENTS[event] === MESSAGE) return messageShape(payload);
+  return event === 'call:end' && 'message' in payload ? MISSED_END : EVENTS[event];
+}
 
 function faultsOf(value, shape, where) {
   const faults = [];
@@ -83,7 +143,26 @@ function faultsOf(value, shape, where) {
 }
 
 /** What is wrong with a message. */
-export const messageFaults = (message, where = 'message') => faultsOf(message, MESSAGE, where);
+export const messageFaults = (message, where = 'message') => faultsOf(message, messageShape(message), where);
+
+/** Names for one thing that say different things, and a part of the Agora fields without the others. */
+function callDisagreements(value, where) {
+  const faults = SAME_IN_CALLS.filter(([a, b]) => a in value && b in value && value[a] !== value[b]).map(([a, b]) => `${where}: ${a} and ${b} differ`);
+  const media = ['agoraToken', 'agoraAppId', 'expiresAt'].filter((name) => name in value);
+  if (media.length % 3 !== 0) faults.push(`${where}: only ${media} of the Agora fields`);
+  return faults;
+}
+
+/** What is wrong with a call as REST shows it; `media` if this route adds a token. */
+export function callFaults(call, { media = false, where = 'call' } = {}) {
+  return [...faultsOf(call, media ? { ...CALL, ...MEDIA } : CALL, where), ...callDisagreements(call, where)];
+}
+
+/** What is wrong with what REST says when it makes a token. */
+export const tokenFaults = (data) => [...faultsOf(data, { channelName: is.channel, ...MEDIA }, 'token'), ...callDisagreements(data, 'token')];
+
+/** What is wrong with the ack of a call event that was granted. */
+export const ackFaults = (event, answer) => (ACKS[event] ? [...faultsOf(answer, ACKS[event], `ack of ${event}`), ...callDisagreements(answer, event)] : []);
 
 /** What is wrong with a packet of the server: exactly one object, no ack id, and the fields the contract gives the event. */
 export function packetFaults({ event, args, ackId }) {
@@ -91,7 +170,8 @@ export function packetFaults({ event, args, ackId }) {
   const faults = ackId === undefined ? [] : [`${event} must not ask the client for an ack`];
   const [payload] = args;
   if (!EVENTS[event]) return [...faults, `${event} is no event of the contract`];
-  faults.push(...faultsOf(payload, EVENTS[event], event));
+  faults.push(...faultsOf(payload, shapeOf(event, payload), event));
+  if (event.startsWith('call:')) faults.push(...callDisagreements(payload, event));
   if (event === 'connected') faults.push(...faultsOf(payload.user ?? {}, USER, 'connected.user'));
   if (payload.messages) faults.push(...payload.messages.flatMap((message) => messageFaults(message, `${event}.messages[]`)));
   if (payload.error && payload.error !== payload.code) faults.push(`${event}: error and code differ`);
