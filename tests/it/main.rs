@@ -1,6 +1,9 @@
 //! Integration tests: the real server over real sockets and real stores.
 
 mod architecture;
+mod call_model;
+mod call_races;
+mod call_replay;
 mod crash;
 mod crash_calls;
 mod delivery;

@@ -147,8 +147,7 @@ impl Calling {
     fn finish(&self, live: &LiveCall) {
         let call = &live.call;
         if call.notices.log {
-            let (this, call) = (self.clone(), call.clone());
-            self.0.core.tasks.spawn(async move { this.write_log(call).await });
+            self.begin_log(call);
         }
         if self.is_old_news(call) {
             self.settle(call.id, Notices { caller: true, callee: true, log: false });
@@ -211,7 +210,7 @@ impl Calling {
             after = Some(last.id);
             count += page.len();
             for call in page {
-                self.adopt(call).await;
+                self.adopt(call).await?;
             }
         }
         if count > 0 {
@@ -225,33 +224,40 @@ impl Calling {
         let now = self.now();
         let before = |grace: Duration| Timestamp::from_millis(now.as_millis() - i64::try_from(grace.as_millis()).unwrap_or_default());
         for call in self.0.core.store.overdue_calls(before(CLOCK_GRACE), before(TELL_GRACE), PAGE).await? {
-            self.adopt(call).await;
+            self.adopt(call).await?;
         }
         Ok(())
     }
 
     /// Takes a call from the store into memory, tells those who are here already, and does what is due.
-    async fn adopt(&self, call: Call) {
-        let id = call.id;
-        if let Some(live) = self.0.live.get(id) {
-            // Known, and looked after; unless another process moved it on meanwhile.
-            if live.call.status != call.status {
-                let _turn = self.0.live.turn(id).await;
-                self.learn(&call);
-            }
-            return;
+    async fn adopt(&self, seen: Call) -> Result<()> {
+        let id = seen.id;
+        if self.0.live.get(id).is_some_and(|live| live.call.status == seen.status) {
+            // Known, and looked after.
+            return Ok(());
         }
         {
             let _turn = self.0.live.turn(id).await;
+            // What was seen may be history by now: a client here was faster, or another process moved it on.
+            let Some(call) = self.0.core.store.find_call(id).await? else { return Ok(()) };
+            if let Some(live) = self.0.live.get(id) {
+                if live.call.status != call.status {
+                    self.learn(&call);
+                }
+                return Ok(());
+            }
             self.0.live.add(LiveCall::found(call.clone()));
             // Whoever connected before this moment has heard nothing.
             if call.status.is_over() {
                 self.conclude(id);
+            } else if call.status.is_talking() {
+                self.say_accepted(&call, None);
             } else if self.still_rings(&call) && self.0.core.delivery.is_connected(&call.callee) {
                 self.ring(&call);
                 self.note_ringing(call);
             }
         }
         self.look_after(id).await;
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! What is due when a call is over: both sides hear of it, and the conversation gets its call log. What is still to be done is stored
 //! with the call, so that after a crash the next process does it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -13,6 +14,7 @@ use crate::models::{Call, CallId, CallSide, CallStatus, EndReason, Notices};
 use crate::services::Core;
 
 use super::Calling;
+use super::live::{LiveCall, LiveCalls};
 
 /// How long after the end a side that was not there is still told.
 pub(super) const TOLD_WITHIN: Duration = Duration::from_secs(120);
@@ -45,6 +47,10 @@ impl Calling {
     /// Does what is due about a call that is over: tells whoever is here, writes the log.
     pub(super) fn conclude(&self, id: CallId) {
         let Some(live) = self.0.live.get(id) else { return };
+        if self.is_old_news(&live.call) {
+            // Nobody was up to tell it in time.
+            self.settle(id, Notices { caller: true, callee: true, log: false });
+        }
         for side in [CallSide::Caller, CallSide::Callee] {
             if live.call.notices.concerns(side) && !self.is_old_news(&live.call) {
                 let everywhere = Audience::people([live.call.party(side).identity()]);
@@ -54,8 +60,7 @@ impl Calling {
             }
         }
         if live.call.notices.log {
-            let this = self.clone();
-            self.0.core.tasks.spawn(async move { this.write_log(live.call).await });
+            self.begin_log(&live.call);
         }
         self.wake_when_due(id);
     }
@@ -85,8 +90,17 @@ impl Calling {
         reached.count() > 0
     }
 
+    /// Writes the call log, unless that is under way: each time it is written it is emitted.
+    pub(super) fn begin_log(&self, call: &Call) {
+        let was_under_way = self.0.live.change(call.id, |live| std::mem::replace(&mut live.log_under_way, true));
+        if was_under_way == Some(false) {
+            let (this, call) = (self.clone(), call.clone());
+            self.0.core.tasks.spawn(async move { this.write_log(call).await });
+        }
+    }
+
     /// Stores the call log and emits it. Idempotent by the call's id, so it may be tried until it succeeds.
-    pub(super) async fn write_log(&self, call: Call) {
+    async fn write_log(&self, call: Call) {
         let Some(status) = call.log_status() else { return };
         let log = CallLog {
             call_type: Some(call.call_type.as_str().to_owned()),
@@ -99,6 +113,7 @@ impl Calling {
             Ok(()) => self.settle(call.id, Notices { log: true, ..Notices::default() }),
             Err(e) if e.is_retryable() => {
                 warn!(call.id = %call.id, "a call log was not stored yet: {}", story(&e));
+                self.0.live.change(call.id, |live| live.log_under_way = false);
                 self.wake_soon(call.id);
             }
             Err(e) => {
@@ -111,8 +126,13 @@ impl Calling {
 
     /// Takes notices off the list, here at once and in the store a moment later.
     pub(super) fn settle(&self, id: CallId, done: Notices) {
-        self.0.live.change(id, |live| live.call.notices = live.call.notices.without(done));
-        self.0.settled.push(id, done);
+        self.0.live.change(id, |live| {
+            live.call.notices = live.call.notices.without(done);
+            live.settling += 1;
+        });
+        if !self.0.settled.push(id, done) {
+            self.0.live.change(id, LiveCall::settled_one);
+        }
     }
 }
 
@@ -121,20 +141,23 @@ pub(super) struct Settled(mpsc::Sender<(CallId, Notices)>);
 
 impl Settled {
     /// Starts the task that writes.
-    pub fn start(core: &Core) -> Self {
+    pub fn start(core: &Core, live: Arc<LiveCalls>) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE_LEN);
-        core.tasks.spawn(write(core.clone(), receiver));
+        core.tasks.spawn(write(core.clone(), live, receiver));
         Self(sender)
     }
 
-    fn push(&self, id: CallId, done: Notices) {
-        if self.0.try_send((id, done)).is_err() {
+    /// False if they are not going to be written.
+    fn push(&self, id: CallId, done: Notices) -> bool {
+        let pushed = self.0.try_send((id, done)).is_ok();
+        if !pushed {
             warn!("notices of calls stay on the list: the queue is full or closed");
         }
+        pushed
     }
 }
 
-async fn write(core: Core, mut receiver: mpsc::Receiver<(CallId, Notices)>) {
+async fn write(core: Core, live: Arc<LiveCalls>, mut receiver: mpsc::Receiver<(CallId, Notices)>) {
     let mut batch = Vec::new();
     loop {
         let count = tokio::select! {
@@ -158,7 +181,7 @@ async fn write(core: Core, mut receiver: mpsc::Receiver<(CallId, Notices)>) {
         }
         // One entry per call: the parts of an end are mostly settled within the same moment.
         let mut merged: std::collections::BTreeMap<CallId, Notices> = std::collections::BTreeMap::new();
-        for (id, done) in batch.drain(..) {
+        for &(id, done) in &batch {
             let all = merged.entry(id).or_default();
             *all = Notices { caller: all.caller || done.caller, callee: all.callee || done.callee, log: all.log || done.log };
         }
@@ -166,6 +189,9 @@ async fn write(core: Core, mut receiver: mpsc::Receiver<(CallId, Notices)>) {
         if let Err(e) = core.store.settle_notices(&merged).await {
             // The sweep finds them again, and somebody hears of an end twice.
             warn!(calls = merged.len(), "notices of calls stay on the list: {}", story(&e));
+        }
+        for (id, _) in batch.drain(..) {
+            live.change(id, LiveCall::settled_one);
         }
     }
 }

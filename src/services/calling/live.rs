@@ -31,8 +31,13 @@ pub(super) struct LiveCall {
     pub accept_heard: bool,
     /// What the party that ended it gave as the reason.
     pub said: Option<String>,
+    /// Whether somebody is writing the call log.
+    pub log_under_way: bool,
     /// Which sides have told the other that media flows: caller, callee.
     pub said_connected: [bool; 2],
+    /// How many notices are done and still on the list of the store. Until they are off it, the call must stay known here, or the
+    /// sweep would take it for one nobody has told anybody of.
+    pub settling: usize,
     /// An answer of the store is missing: nobody knows whether a step was taken, nor who was told. The client that tried it.
     pub unsure: Option<Option<ConnectionId>>,
     /// When this process first knew of it.
@@ -49,15 +54,23 @@ impl LiveCall {
             answered_by: None,
             accept_heard: false,
             said: None,
+            log_under_way: false,
             said_connected: [false; 2],
+            settling: 0,
             unsure: None,
             known_since: Instant::now(),
         }
     }
 
-    /// Whether anything is left to do.
+    /// A notice is off the list of the store, or stays on it for the sweep to find.
+    pub fn settled_one(&mut self) {
+        // A call that was forgotten and found again knows nothing of earlier notices.
+        self.settling = self.settling.saturating_sub(1);
+    }
+
+    /// Whether nothing is left to do.
     fn is_settled(&self) -> bool {
-        self.call.status.is_over() && self.call.notices.is_empty() && self.unsure.is_none()
+        self.call.status.is_over() && self.call.notices.is_empty() && self.settling == 0 && self.unsure.is_none()
     }
 }
 

@@ -60,7 +60,7 @@ struct Inner {
     messaging: Messaging,
     profiles: Profiles,
     presence: PresenceBook,
-    live: LiveCalls,
+    live: Arc<LiveCalls>,
     settled: Settled,
 }
 
@@ -126,8 +126,9 @@ pub enum BareOutcome {
 
 impl Calling {
     pub(super) fn start(core: Core, messaging: Messaging, profiles: Profiles, presence: PresenceBook) -> Self {
-        let settled = Settled::start(&core);
-        let this = Self(Arc::new(Inner { core, messaging, profiles, presence, live: LiveCalls::default(), settled }));
+        let live = Arc::<LiveCalls>::default();
+        let settled = Settled::start(&core, Arc::clone(&live));
+        let this = Self(Arc::new(Inner { core, messaging, profiles, presence, live, settled }));
         clockwork::start(&this);
         this
     }
@@ -218,6 +219,8 @@ impl Calling {
                     self.tell_to_stop(&call, side, from, "answered_elsewhere");
                     return Err(Error::AnsweredElsewhere);
                 }
+                // From now on this is the client that talks, or the next one would be told the same.
+                self.take_over_answer(&call, from);
                 call
             }
             steps::Taken::Unchanged(call) => {

@@ -135,6 +135,13 @@ impl Calling {
         self.0.live.change(after.id, |live| (live.call, live.unsure) = (after.clone(), None));
     }
 
+    /// The client that answered is gone, and another one of the callee's goes on for it.
+    pub(super) fn take_over_answer(&self, call: &Call, from: &Connection) {
+        self.note(call);
+        self.0.live.change(call.id, |live| live.answered_by = Some(from.id()));
+        self.wake_when_due(call.id);
+    }
+
     /// Somebody else, perhaps another process, has moved the call on: those who are connected here have not heard of it.
     pub(super) fn learn(&self, current: &Call) {
         let Some(live) = self.0.live.get(current.id) else { return };
@@ -173,7 +180,7 @@ impl Calling {
     }
 
     /// The caller hears who answered; the callee's other clients hear that they may stop.
-    fn say_accepted(&self, call: &Call, from: Option<&Connection>) {
+    pub(super) fn say_accepted(&self, call: &Call, from: Option<&Connection>) {
         let delivery = &self.0.core.delivery;
         let heard = delivery.emit(&Audience::people([call.caller.identity()]), &self.accepted(call, &self.media(call))).count() > 0;
         self.0.live.change(call.id, |live| live.accept_heard = heard);

@@ -22,9 +22,15 @@ struct Recorded {
 impl Recorder {
     /// A connection of this person, already in its personal room.
     pub fn connect(delivery: &Delivery, person: &Participant) -> (Arc<Connection>, Self) {
-        let recorder = Self::default();
-        let connection = Arc::new(Connection::new(person.clone(), Origin::default(), Box::new(recorder.clone())));
+        let (connection, recorder) = Self::connection(person, Origin::default());
         delivery.connect(&connection);
+        (connection, recorder)
+    }
+
+    /// A connection of this person from there, which nobody knows yet.
+    pub fn connection(person: &Participant, origin: Origin) -> (Arc<Connection>, Self) {
+        let recorder = Self::default();
+        let connection = Arc::new(Connection::new(person.clone(), origin, Box::new(recorder.clone())));
         (connection, recorder)
     }
 
