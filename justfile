@@ -7,6 +7,7 @@ run:
 # What must pass before a commit.
 check:
     cargo fmt --all --check
+    scripts/licences
     cargo clippy --workspace --all-targets --locked -- -D warnings
     scripts/mongod run -- cargo test --workspace --locked
 

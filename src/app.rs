@@ -8,19 +8,25 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use socketioxide::{ParserConfig, SocketIo};
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, Any, CorsLayer};
+use tracing::{Instrument, info_span};
 
 use crate::auth::Verifier;
-use crate::config::{Config, Cors};
-use crate::delivery::Delivery;
+use crate::config::{self, Config, Cors, StoreConfig};
+use crate::delivery::{Delivery, SocketLimits};
 use crate::handlers::{self, Handlers, WireSettings};
 use crate::models::Timestamp;
 use crate::rest::{self, RestState};
 use crate::server::gate::{self, Gate};
+use crate::server::handshakes::HandshakeRate;
+use crate::server::notice::Notice;
 use crate::services::calling::CallRules;
+use crate::services::content::MediaHosts;
+use crate::services::limits::{Limited, RateProfile, RateRules};
 use crate::services::media_tokens::MediaTokens;
+use crate::services::relations::RelationCheck;
 use crate::services::{Core, Rules, Services};
 use crate::store::Store;
-use crate::transport::Links;
+use crate::transport::{Links, Places, TrustedProxies};
 
 /// The largest packet a client may send, alike on polling and websocket.
 pub const MAX_PACKET_BYTES: usize = 256 * 1024;
@@ -37,8 +43,14 @@ pub struct App {
     pub io: SocketIo,
     /// The connections of all sessions.
     pub links: Links,
+    /// How many TCP connections there may be.
+    pub places: Places,
+    /// Whose word counts about where a client is.
+    pub proxies: TrustedProxies,
     /// Set once the server goes down.
     pub draining: Arc<AtomicBool>,
+    /// `DRAIN_SECONDS`.
+    pub drain: Duration,
 }
 
 impl App {
@@ -46,12 +58,20 @@ impl App {
     pub fn new(config: &Config, verifier: Verifier, store: Arc<dyn Store>) -> Self {
         let core = Core {
             store,
-            delivery: Arc::new(Delivery::default()),
+            delivery: Arc::new(Delivery::new(SocketLimits::new(config.max_sockets_per_identity))),
             clock: Arc::new(Timestamp::now),
             tasks: tokio_util::task::TaskTracker::new(),
             stop: tokio_util::sync::CancellationToken::new(),
-            rules: Rules { delete_window: config.delete_window, calls: call_rules(config) },
+            rules: Rules {
+                delete_window: config.delete_window,
+                rates: rate_rules(config),
+                relation_check: relation_check(config),
+                media_hosts: MediaHosts::new(config.media_hosts.clone()),
+                calls: call_rules(config),
+            },
         };
+        let (tasks, stop) = (core.tasks.clone(), core.stop.clone());
+        tasks.spawn(verifier.clone().keep_keys_fresh(stop).instrument(info_span!("token_keys")));
         let services = Services::start(core);
         let links = Links::default();
         let draining = Arc::new(AtomicBool::new(false));
@@ -71,14 +91,54 @@ impl App {
         };
         handlers::register(&io, Handlers { services: services.clone(), verifier: verifier.clone(), links: links.clone(), wire });
 
-        let gate = Gate { links: links.clone(), draining: Arc::clone(&draining) };
+        let proxies = TrustedProxies::new(config.trusted_proxies.clone());
+        let gate = Gate {
+            links: links.clone(),
+            draining: Arc::clone(&draining),
+            origins: match &config.cors {
+                Cors::Any => None,
+                Cors::Only(origins) => Some(origins.clone()),
+            },
+            engine_io_3: config.engine_io_3,
+            rate: config.handshakes_per_minute.map(HandshakeRate::per_minute),
+            proxies: proxies.clone(),
+            too_often: Notice::default(),
+        };
         let sockets = Router::new()
             .route_service("/socket.io/", sockets.clone())
             .route_service("/socket.io", sockets)
-            .layer(from_fn_with_state(gate, gate::pass));
+            .layer(from_fn_with_state(Arc::new(gate), gate::pass));
         let rest = rest::routes(RestState::new(services.clone(), verifier, Arc::clone(&draining)));
         let router = sockets.merge(rest).layer(cors(&config.cors));
-        Self { router, services, io, links, draining }
+        let places = Places::new(config.max_connections, config.max_connections_per_address);
+        Self { router, services, io, links, places, proxies, draining, drain: config.drain }
+    }
+}
+
+fn rate_rules(config: &Config) -> RateRules {
+    let profile = match config.rate_profile {
+        config::RateProfile::Default => RateProfile::Default,
+        config::RateProfile::Strict => RateProfile::Strict,
+        config::RateProfile::Off => RateProfile::Off,
+    };
+    let limits = &config.limits;
+    let overrides = [
+        (Limited::Messages, limits.messages_per_minute),
+        (Limited::Calls, limits.calls_per_hour),
+        (Limited::Joins, limits.joins_per_minute),
+        (Limited::History, limits.history_per_minute),
+        (Limited::Other, limits.other_per_minute),
+    ];
+    RateRules { profile, overrides: overrides.into_iter().filter_map(|(what, count)| Some((what, count?))).collect() }
+}
+
+/// Which check of relations these settings mean. Without a word it is on with MongoDB, which knows who consulted whom; the embedded
+/// store knows nothing until it is told.
+pub fn relation_check(config: &Config) -> RelationCheck {
+    match (config.relation_check, &config.store) {
+        (Some(true), _) | (None, StoreConfig::Mongo { .. }) => RelationCheck::On,
+        (Some(false), _) => RelationCheck::Off,
+        (None, StoreConfig::Embedded(_)) => RelationCheck::OnceNoted,
     }
 }
 

@@ -8,12 +8,13 @@ use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use samvad::app::App;
-use samvad::auth::{Verifier, kept_secret};
-use samvad::config::{Config, JwtSecret, Raw, StoreConfig, duration, env_example};
-use samvad::models::{Participant, ParticipantKind};
+use samvad::app::{App, relation_check};
+use samvad::auth::{RefreshPace, Verifier};
+use samvad::config::{Config, Raw, StoreConfig, duration, env_example};
+use samvad::models::{AuditAction, Participant, ParticipantKind};
 use samvad::observability;
 use samvad::server::Server;
+use samvad::services::relations::RelationCheck;
 use samvad::store::Store;
 use samvad::store::mongo::MongoStore;
 use samvad::store::sqlite::SqliteStore;
@@ -30,7 +31,7 @@ pub struct Cli {
 enum Command {
     /// Run the server (the default).
     Serve,
-    /// Print a token for a person, signed with the server's secret.
+    /// Print a token for a person, signed with the server's secret. Not with JWT_PUBLIC_KEY or JWKS_URL: there is no secret then.
     Token {
         /// Id: letters, digits, _ and -, at most 64.
         #[arg(long)]
@@ -44,6 +45,15 @@ enum Command {
         /// How long it is valid, like 30m or 8h.
         #[arg(long, default_value = "8h")]
         ttl: String,
+    },
+    /// Print the audit trail, newest first: what admins looked at and changed. On the embedded store the server must be stopped.
+    Audit {
+        /// At most this many entries.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        /// Only of this kind: read, delete, revoke, relate or refused_key.
+        #[arg(long)]
+        action: Option<String>,
     },
     /// Print every setting with its value and where it comes from; secrets are masked.
     Config {
@@ -72,17 +82,14 @@ impl Cli {
                 println!("{token}");
                 Ok(())
             }
+            Some(Command::Audit { limit, action }) => audit(&parsed?, action.as_deref(), limit),
             Some(Command::Serve) | None => serve(&parsed?),
         }
     }
 }
 
 fn verifier(config: &Config) -> Result<Verifier, String> {
-    let secret = match &config.jwt_secret {
-        JwtSecret::Given(secret) => secret.clone(),
-        JwtSecret::Kept(path) => kept_secret(path).map_err(|e| format!("{}: {e}", path.display()))?,
-    };
-    Ok(Verifier::new(&secret, config.admin_key.clone()))
+    Verifier::from_config(config, RefreshPace::default()).map_err(|e| e.to_string())
 }
 
 fn token(verifier: &Verifier, id: &str, kind: &str, name: Option<&str>, ttl: &str) -> Result<String, String> {
@@ -90,7 +97,32 @@ fn token(verifier: &Verifier, id: &str, kind: &str, name: Option<&str>, ttl: &st
     let person =
         Participant::new(kind, id).ok_or("--id must be letters, digits, _ and -, at most 64; the id admin is for --type admin only")?;
     let ttl = duration(ttl).ok_or("--ttl must be a duration like 30m or 8h")?;
-    verifier.mint(&person, name, ttl).map_err(|e| format!("the token cannot be signed: {e}"))
+    verifier.mint(&person, name, ttl).map_err(|e| e.to_string())
+}
+
+fn audit(config: &Config, action: Option<&str>, limit: usize) -> Result<(), String> {
+    let action = match action {
+        None => None,
+        Some(word) => Some(AuditAction::parse(word).ok_or("--action must be read, delete, revoke, relate or refused_key")?),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| format!("no runtime: {e}"))?;
+    runtime.block_on(async {
+        let store = open_store(config).await?;
+        let entries = store.audit_trail(action, None, limit).await.map_err(|e| e.to_string())?;
+        for entry in entries {
+            let detail = entry.detail.map(|detail| format!("  {detail}")).unwrap_or_default();
+            println!("{}  {:<11}  {}  {}{detail}", entry.at, entry.action.as_str(), entry.actor, entry.subject);
+        }
+        store.close().await;
+        Ok(())
+    })
+}
+
+async fn open_store(config: &Config) -> Result<Arc<dyn Store>, String> {
+    Ok(match &config.store {
+        StoreConfig::Embedded(folder) => Arc::new(SqliteStore::open(folder).map_err(|e| e.to_string())?),
+        StoreConfig::Mongo { uri, database } => Arc::new(MongoStore::connect(uri, database).await.map_err(|e| e.to_string())?),
+    })
 }
 
 fn serve(config: &Config) -> Result<(), String> {
@@ -98,10 +130,14 @@ fn serve(config: &Config) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| format!("no runtime: {e}"))?;
     runtime.block_on(async {
         let verifier = verifier(config)?;
-        let store: Arc<dyn Store> = match &config.store {
-            StoreConfig::Embedded(folder) => Arc::new(SqliteStore::open(folder).map_err(|e| e.to_string())?),
-            StoreConfig::Mongo { uri, database } => Arc::new(MongoStore::connect(uri, database).await.map_err(|e| e.to_string())?),
-        };
+        let store = open_store(config).await?;
+        match relation_check(config) {
+            RelationCheck::On => {
+                info!("relations are checked: user and astrologer reach each other only if they have dealt with each other")
+            }
+            RelationCheck::OnceNoted => info!("relations are checked once one was noted (POST /api/admin/relations)"),
+            RelationCheck::Off => info!("relations are not checked"),
+        }
         if config.agora.is_none() {
             info!("AGORA_APP_ID is not set: calls ring and are logged, but carry no media tokens");
         }
@@ -139,6 +175,10 @@ fn greeting(config: &Config, verifier: &Verifier, address: SocketAddr) -> Result
     let url = format!("http://{address}");
     let mut text = format!("\nSamvad listens on {url} and keeps messages in {kept_in}.\n");
     if !config.offer_demo {
+        return Ok(text);
+    }
+    if !verifier.can_mint() {
+        text += "\nNo demo tokens: with JWT_PUBLIC_KEY or JWKS_URL this server only checks tokens, and makes none.\n\n";
         return Ok(text);
     }
     let demo = |kind: ParticipantKind, name: &str| {

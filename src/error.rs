@@ -49,6 +49,9 @@ pub enum Error {
     /// Another client of the callee answered.
     #[error("another client answered the call")]
     AnsweredElsewhere,
+    /// User and astrologer have not dealt with each other, or one of them does not exist.
+    #[error("you have not dealt with this person yet")]
+    NotRelated,
     /// A canonical conversation of other people.
     #[error("you take no part in this conversation")]
     DmJoinForbidden,
@@ -67,8 +70,14 @@ pub enum Error {
         /// When to try again.
         retry_after: Duration,
     },
-    /// The store does not answer; nothing is known to be stored, trying again later helps.
-    #[error("the store is unavailable, try again")]
+    /// More than one may ask in a time; nothing was done.
+    #[error("too many requests, try again later")]
+    RateLimited {
+        /// When the next one is let through.
+        retry_after: Duration,
+    },
+    /// The store, or the issuer whose keys check tokens, does not answer; nothing is known to be stored, trying again later helps.
+    #[error("unavailable for now, try again")]
     Unavailable(#[source] Source),
     /// No handler for this event.
     #[error("unknown event")]
@@ -96,6 +105,12 @@ pub enum AuthError {
     /// It did once.
     #[error("auth.expired")]
     Expired,
+    /// The account has another session by now.
+    #[error("auth.session_replaced")]
+    SessionReplaced,
+    /// The account may not be used.
+    #[error("auth.suspended")]
+    Suspended,
 }
 
 impl Error {
@@ -105,6 +120,8 @@ impl Error {
             Self::Auth(AuthError::Missing) => "auth.missing",
             Self::Auth(AuthError::Invalid) => "auth.invalid",
             Self::Auth(AuthError::Expired) => "auth.expired",
+            Self::Auth(AuthError::SessionReplaced) => "auth.session_replaced",
+            Self::Auth(AuthError::Suspended) => "auth.suspended",
             Self::InvalidPayload(_) => "INVALID_PAYLOAD",
             Self::InvalidId(_) => "INVALID_ID",
             Self::ContentTooLong { .. } => "CONTENT_TOO_LONG",
@@ -115,11 +132,13 @@ impl Error {
             Self::CallNotRinging => "CALL_NOT_RINGING",
             Self::CallOver => "CALL_OVER",
             Self::AnsweredElsewhere => "ANSWERED_ELSEWHERE",
+            Self::NotRelated => "NOT_RELATED",
             Self::DmJoinForbidden => "DM_JOIN_FORBIDDEN",
             Self::SelfConversationBlocked => "SELF_CONVERSATION_BLOCKED",
             Self::Forbidden(_) => "FORBIDDEN",
             Self::Conflict(_) => "CONFLICT",
             Self::Overloaded { .. } => "OVERLOADED",
+            Self::RateLimited { .. } => "RATE_LIMITED",
             Self::Unavailable(_) => "UNAVAILABLE",
             Self::UnknownEvent => "UNKNOWN_EVENT",
             Self::NotFound => "NOT_FOUND",
@@ -127,7 +146,8 @@ impl Error {
         }
     }
 
-    /// Whether the same request may succeed later, unchanged.
+    /// Whether to repeat the same request by itself. Not when a rate is exceeded: a program that repeats without looking at
+    /// [`Self::retry_after`] would stay beyond it.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Overloaded { .. } | Self::Unavailable(_))
     }
@@ -135,7 +155,7 @@ impl Error {
     /// When to try again, if known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Overloaded { retry_after } => Some(*retry_after),
+            Self::Overloaded { retry_after } | Self::RateLimited { retry_after } => Some(*retry_after),
             _ => None,
         }
     }
@@ -145,7 +165,7 @@ impl Error {
         Self::Overloaded { retry_after: Duration::from_secs(1) }
     }
 
-    /// The store failed in a way that may pass.
+    /// Something we depend on failed in a way that may pass.
     pub fn unavailable(source: impl Into<Source>) -> Self {
         Self::Unavailable(source.into())
     }

@@ -2,25 +2,54 @@
 
 use std::io::IsTerminal;
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::LogFormat;
 
-/// Libraries that would log payloads or credentials when asked for details; they may say no more than warnings.
-const CAPPED: &[&str] = &["socketioxide", "engineioxide", "hyper", "mongodb", "tungstenite", "rustls"];
+/// Libraries that see payloads, credentials or commands; they may say no more than warnings.
+const CAPPED: &[&str] = &[
+    "socketioxide",
+    "engineioxide",
+    "hyper",
+    "hyper_util",
+    "h2",
+    "axum",
+    "tower_http",
+    "tungstenite",
+    "tokio_tungstenite",
+    "mongodb",
+    "hickory_proto",
+    "hickory_net",
+    "hickory_resolver",
+    "rustls",
+    "reqwest",
+];
 
 /// Starts logging to standard error. Errors: the filter cannot be understood, or logging was started before.
 pub fn start(filter: &str, format: LogFormat) -> Result<(), String> {
-    let mut layered = EnvFilter::try_new(filter).map_err(|e| format!("RUST_LOG: {e}"))?;
-    for target in CAPPED {
-        let directive = format!("{target}=warn").parse().map_err(|e| format!("RUST_LOG: {e}"))?;
-        layered = layered.add_directive(directive);
-    }
-    let builder = fmt().with_env_filter(layered).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+    let filter = EnvFilter::try_new(filter).map_err(|e| format!("RUST_LOG: {e}"))?;
+    // Not directives added to the filter: a longer target in RUST_LOG (`socketioxide::client=trace`) would win over them.
+    let cap = filter_fn(may_be_logged);
+    let builder = fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Text => builder.finish().with(cap).try_init(),
+        LogFormat::Json => builder.json().finish().with(cap).try_init(),
     }
     .map_err(|e| format!("logging: {e}"))
+}
+
+/// Whether a line may be written at all, whatever RUST_LOG asks for: details only of ourselves, who know what is in them.
+fn may_be_logged(line: &Metadata<'_>) -> bool {
+    let library = line.target().split("::").next().unwrap_or_default();
+    *line.level()
+        <= match library {
+            "samvad" => Level::TRACE,
+            capped if CAPPED.contains(&capped) => Level::WARN,
+            _ => Level::INFO,
+        }
 }

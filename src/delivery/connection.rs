@@ -84,9 +84,19 @@ impl Connection {
         &self.identity
     }
 
+    /// Address of the other end, as far as the handshake told.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.origin.address
+    }
+
     /// Whether this and `other` may be two sockets of one browser page, so that neither can be told to stop without stopping the other.
     pub fn may_share_page_with(&self, other: &Self) -> bool {
         self.origin.may_be_same_page(&other.origin)
+    }
+
+    /// Whether the client shows its own messages by itself, so that hearing them would show them twice. Told by the handshake.
+    pub fn shows_own_messages(&self) -> bool {
+        self.origin.agent.starts_with("Dart/")
     }
 
     /// Whether a message sent here is echoed here as `dm:message_received`. Source: docs/protocol.md#echo.

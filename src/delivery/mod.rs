@@ -11,23 +11,63 @@ mod registry;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::value::RawValue;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 pub use audience::Audience;
 pub use call_event::{CallBase, CallConnected, CallEnded, CallMissed, CallOffer, CallRejected};
 pub use connection::{Connection, ConnectionId, Origin, Outlet, Undelivered};
 pub use event::{Connected, Failure, Joined, MessageDeleted, MessagesDelivered, MessagesRead, ServerEvent, Stats, Typing};
-pub use registry::{MAX_ROOMS, MAX_WAITING};
+pub use registry::{DroppedRooms, MAX_ROOMS, MAX_WAITING, ROOMS_KEPT};
 
-use crate::models::{ConversationKey, Participant};
+use crate::models::{ConversationKey, Participant, ParticipantKind};
 use registry::{Registry, Target};
 
 /// Emits events to connections. One for the whole process.
 #[derive(Default)]
 pub struct Delivery {
     registry: Registry,
+    limits: SocketLimits,
+}
+
+/// How many sockets one identity may have at once.
+#[derive(Clone, Copy, Debug)]
+pub struct SocketLimits {
+    each: usize,
+    admins: usize,
+}
+
+impl SocketLimits {
+    /// So many each (`MAX_SOCKETS_PER_IDENTITY`), and at least a thousand for the admins, who are one identity together.
+    pub fn new(each: usize) -> Self {
+        Self { each, admins: each.max(1_000) }
+    }
+
+    fn of(self, person: &Participant) -> usize {
+        if person.kind() == ParticipantKind::Admin { self.admins } else { self.each }
+    }
+}
+
+impl Default for SocketLimits {
+    fn default() -> Self {
+        Self::new(50)
+    }
+}
+
+/// How long a client may have been deaf before anybody noticed: a missed heartbeat, or a buffer that filled up.
+const UNHEARD: Duration = Duration::from_secs(60);
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// The client said goodbye: it wants nothing back.
+    OnPurpose,
+    /// The line broke; until then the client heard everything.
+    Dropped,
+    /// Nothing was heard of the client for a while.
+    Silent,
 }
 
 /// Who was handed an event.
@@ -47,6 +87,11 @@ impl Reached {
 }
 
 impl Delivery {
+    /// With these limits.
+    pub fn new(limits: SocketLimits) -> Self {
+        Self { registry: Registry::default(), limits }
+    }
+
     /// Emits one event to everybody of the audience: each socket gets each of the event's names once, with the conversation
     /// named as that socket named it.
     ///
@@ -107,19 +152,35 @@ impl Delivery {
     }
 
     /// Adds a connection to the personal room of its identity.
+    ///
+    /// Beyond the limit the identity's oldest connection is closed instead of the new one refused: it is most likely one that a phone
+    /// has left behind and that nobody has missed yet. Were it the phone's only one, it would come back by itself.
     pub fn connect(&self, connection: &Arc<Connection>) {
-        self.registry.add(connection);
+        for oldest in self.registry.add(connection, self.limits.of(connection.identity())) {
+            info!(connection.id = %oldest.id(), participant = %oldest.identity(), "a client has too many sockets; closing the oldest");
+            self.close(&oldest);
+        }
     }
 
     /// Removes a connection from everywhere; repeating does nothing.
-    pub fn disconnect(&self, connection: &Connection) {
-        self.registry.remove(connection);
+    pub fn disconnect(&self, connection: &Connection, departure: Departure) {
+        let unheard = match departure {
+            Departure::OnPurpose => None,
+            Departure::Dropped => Some(Duration::ZERO),
+            Departure::Silent => Some(UNHEARD),
+        };
+        self.registry.remove(connection, unheard);
+    }
+
+    /// Where the connection of this identity that was dropped last sat, for two minutes.
+    pub fn dropped_rooms(&self, person: &Participant) -> Option<DroppedRooms> {
+        self.registry.dropped_rooms(person)
     }
 
     /// Cuts a connection's transport and takes it out of everywhere at once: the library may notice its end only later.
     pub fn close(&self, connection: &Connection) {
         connection.close();
-        self.registry.remove(connection);
+        self.registry.remove(connection, Some(UNHEARD));
     }
 
     /// Puts a connection into a conversation's room under the spelling it used; an earlier spelling of the same conversation is replaced.

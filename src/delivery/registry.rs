@@ -3,10 +3,14 @@
 //! Our own table and not the socket library's rooms, because delivery must know which sockets were reached, name the
 //! conversation per socket as that socket did, and treat a full buffer as a reason to close exactly that connection.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
-use crate::models::{ConversationKey, Participant};
+// Tokio's clock, so that tests can turn it.
+use tokio::time::Instant;
+
+use crate::models::{ConversationKey, Participant, Timestamp};
 
 use super::audience::Audience;
 use super::connection::{Connection, ConnectionId};
@@ -16,6 +20,21 @@ pub const MAX_WAITING: usize = 50;
 
 /// The most rooms one connection may sit in.
 pub const MAX_ROOMS: usize = 5_000;
+
+/// How long the rooms of a dropped connection are kept for the next one of its identity.
+pub const ROOMS_KEPT: Duration = Duration::from_secs(120);
+
+/// Dropped rooms are swept out when their number has doubled since the last time, but not before this many.
+const SWEEP_FROM: usize = 1024;
+
+/// The rooms of a connection that was dropped.
+#[derive(Clone)]
+pub struct DroppedRooms {
+    /// Each with the text the connection knew it by.
+    pub rooms: Vec<(ConversationKey, Arc<str>)>,
+    /// From when on it may have heard nothing.
+    pub unheard_since: Timestamp,
+}
 
 /// A connection to hand an event to, with the text it knows the conversation by.
 pub(super) struct Target {
@@ -32,9 +51,12 @@ pub(super) struct Registry {
 #[derive(Default)]
 struct Tables {
     connections: HashMap<ConnectionId, Seat>,
-    people: HashMap<Participant, HashSet<ConnectionId>>,
+    // In order of age, for ids grow.
+    people: HashMap<Participant, BTreeSet<ConnectionId>>,
     rooms: HashMap<ConversationKey, HashMap<ConnectionId, Arc<str>>>,
     waiting: HashMap<Arc<str>, HashSet<ConnectionId>>,
+    dropped: HashMap<Participant, (Instant, DroppedRooms)>,
+    sweep_at: usize,
 }
 
 /// A connection and where it sits.
@@ -53,23 +75,35 @@ impl Registry {
         self.tables.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn add(&self, connection: &Arc<Connection>) {
-        let mut tables = self.write();
-        tables.people.entry(connection.identity().clone()).or_default().insert(connection.id());
+    /// Adds a connection. Returns the oldest ones of its identity beyond `most`; they are still there.
+    pub fn add(&self, connection: &Arc<Connection>, most: usize) -> Vec<Arc<Connection>> {
+        let mut guard = self.write();
+        let tables = &mut *guard;
         let seat = Seat { connection: Arc::clone(connection), rooms: HashSet::new(), waiting: VecDeque::new() };
         tables.connections.insert(connection.id(), seat);
+        let ids = tables.people.entry(connection.identity().clone()).or_default();
+        ids.insert(connection.id());
+        let beyond = ids.len().saturating_sub(most);
+        ids.iter().take(beyond).filter_map(|id| Some(Arc::clone(&tables.connections.get(id)?.connection))).collect()
     }
 
-    pub fn remove(&self, connection: &Connection) {
+    /// Removes a connection. If it was dropped, and may have heard nothing for `unheard`, its rooms are kept for the next one.
+    pub fn remove(&self, connection: &Connection, unheard: Option<Duration>) {
         let mut tables = self.write();
         let Some(seat) = tables.connections.remove(&connection.id()) else { return };
+        let mut rooms = Vec::new();
         for key in seat.rooms {
+            let spelling = tables.rooms.get(&key).and_then(|room| room.get(&connection.id())).cloned();
             drop_from(&mut tables.rooms, &key, |room| room.remove(&connection.id()).is_some(), HashMap::is_empty);
+            rooms.extend(spelling.map(|spelling| (key, spelling)));
+        }
+        if let Some(unheard) = unheard.filter(|_| !rooms.is_empty()) {
+            tables.keep_rooms(connection.identity(), rooms, unheard);
         }
         for spelling in seat.waiting {
             drop_from(&mut tables.waiting, &spelling, |room| room.remove(&connection.id()), HashSet::is_empty);
         }
-        drop_from(&mut tables.people, connection.identity(), |room| room.remove(&connection.id()), HashSet::is_empty);
+        drop_from(&mut tables.people, connection.identity(), |ids| ids.remove(&connection.id()), BTreeSet::is_empty);
     }
 
     pub fn join(&self, connection: &Connection, conversation: &ConversationKey, spelling: &str) -> bool {
@@ -127,6 +161,13 @@ impl Registry {
         self.read().rooms.get(conversation)?.get(&connection.id()).cloned()
     }
 
+    /// The rooms of the connection of this identity that was dropped last, if that was not too long ago.
+    pub fn dropped_rooms(&self, person: &Participant) -> Option<DroppedRooms> {
+        let tables = self.read();
+        let (at, rooms) = tables.dropped.get(&person.identity())?;
+        (at.elapsed() < ROOMS_KEPT).then(|| rooms.clone())
+    }
+
     pub fn has_person(&self, person: &Participant) -> bool {
         self.read().people.contains_key(&person.identity())
     }
@@ -151,6 +192,15 @@ impl Registry {
 }
 
 impl Tables {
+    fn keep_rooms(&mut self, person: &Participant, rooms: Vec<(ConversationKey, Arc<str>)>, unheard: Duration) {
+        let unheard_since = Timestamp::now().minus(unheard);
+        self.dropped.insert(person.clone(), (Instant::now(), DroppedRooms { rooms, unheard_since }));
+        if self.dropped.len() > self.sweep_at.max(SWEEP_FROM) {
+            self.dropped.retain(|_, (at, _)| at.elapsed() < ROOMS_KEPT);
+            self.sweep_at = self.dropped.len() * 2;
+        }
+    }
+
     fn resolve(&self, audience: &Audience<'_>) -> Vec<Target> {
         let tables = self;
         let room = audience.conversation.and_then(|key| tables.rooms.get(key));

@@ -1,5 +1,7 @@
 //! The events clients may send, as data. What is not in this table is ignored.
 
+use crate::services::permissions::Operation;
+
 /// An event of the protocol. Source: docs/protocol.md#client-events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ClientEvent {
@@ -13,6 +15,7 @@ pub(super) enum ClientEvent {
     Sync,
     DeleteMessage,
     GetStats,
+    RefreshAuth,
     InitiateCall,
     AcceptCall,
     RejectCall,
@@ -35,6 +38,7 @@ const EVENTS: &[(&str, ClientEvent)] = &[
     ("dm:sync", ClientEvent::Sync),
     ("dm:delete_message", ClientEvent::DeleteMessage),
     ("get_stats", ClientEvent::GetStats),
+    ("auth:refresh", ClientEvent::RefreshAuth),
     ("call:initiate", ClientEvent::InitiateCall),
     ("call:accept", ClientEvent::AcceptCall),
     ("call:accepted", ClientEvent::AcceptCall),
@@ -47,7 +51,32 @@ const EVENTS: &[(&str, ClientEvent)] = &[
     ("call", ClientEvent::BareCall),
 ];
 
+/// Every event by name, and what it is to the table of permissions.
+pub fn operations() -> impl Iterator<Item = (&'static str, Operation)> {
+    EVENTS.iter().map(|(name, event)| (*name, event.operation()))
+}
+
 impl ClientEvent {
+    /// What the table of permissions calls it. An event without an answer there does not compile.
+    pub fn operation(self) -> Operation {
+        match self {
+            Self::JoinConversation => Operation::Join,
+            Self::LeaveConversation => Operation::Leave,
+            // By whom it names: a conversation, or a person.
+            Self::SendMessage => Operation::Write,
+            Self::TypingStart | Self::TypingStop => Operation::Type,
+            Self::MarkRead => Operation::MarkRead,
+            Self::History | Self::Sync => Operation::Read,
+            // By its scope: for oneself, or for everyone.
+            Self::DeleteMessage => Operation::Delete,
+            Self::GetStats | Self::RefreshAuth => Operation::Open,
+            Self::InitiateCall => Operation::Reach,
+            Self::AcceptCall | Self::RejectCall => Operation::Answer,
+            Self::ConnectCall | Self::EndCall | Self::CallToken => Operation::TakePart,
+            Self::BareCall => Operation::TakePartUnnamed,
+        }
+    }
+
     pub fn parse(name: &str) -> Option<Self> {
         EVENTS.iter().find(|(known, _)| *known == name).map(|(_, event)| *event)
     }

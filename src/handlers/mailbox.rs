@@ -222,6 +222,7 @@ async fn answer(session: &Session, event: ClientEvent, payload: &Payload) -> Rep
         ClientEvent::Sync => messages::sync(session, payload).await,
         ClientEvent::DeleteMessage => messages::delete_message(session, payload).await,
         ClientEvent::GetStats => messages::get_stats(session),
+        ClientEvent::RefreshAuth => session.refresh(payload).await,
         ClientEvent::InitiateCall => calls::initiate(session, payload).await,
         ClientEvent::AcceptCall => calls::accept(session, payload).await,
         ClientEvent::RejectCall => calls::act(session, payload, CallAction::Reject).await,

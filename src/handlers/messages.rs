@@ -42,7 +42,9 @@ pub(super) async fn join_conversation(session: &Session, payload: &Payload) -> R
         messages: Vec<MessageView<'a>>,
         has_more: bool,
     }
-    ok_body(&JoinedWith { joined, messages: MessageView::all(&missed.messages, text), has_more: missed.has_more })
+    let body = ok_body(&JoinedWith { joined, messages: MessageView::all(&missed.messages, text), has_more: missed.has_more })?;
+    session.services().guard().limits.count_answer(session.user(), body.get().len())?;
+    Ok(body)
 }
 
 pub(super) async fn leave_conversation(session: &Session, payload: &Payload) -> Reply {
@@ -85,6 +87,7 @@ pub(super) async fn history(session: &Session, payload: &Payload) -> Reply {
     let history = session.services().messaging().history(session.user(), text, &ask).await?;
     let body = HistoryBody::new(&history, &ask, text);
     let page = serde_json::value::to_raw_value(&body).map_err(Error::internal)?;
+    session.services().guard().limits.count_answer(session.user(), page.get().len())?;
     session.delivery().emit(&Audience::connection(session.connection().id()), &ServerEvent::History(page.clone(), legacy));
     ok_body(&page)
 }
@@ -92,7 +95,9 @@ pub(super) async fn history(session: &Session, payload: &Payload) -> Reply {
 pub(super) async fn sync(session: &Session, payload: &Payload) -> Reply {
     let (text, ask) = (conversation(payload)?, wire::catch_up(payload)?);
     let missed = session.services().messaging().catch_up(session.user(), text, ask.after, ask.limit, ask.since).await?;
-    ok_body(&CatchUpBody::new(&missed, text))
+    let body = ok_body(&CatchUpBody::new(&missed, text))?;
+    session.services().guard().limits.count_answer(session.user(), body.get().len())?;
+    Ok(body)
 }
 
 pub(super) async fn delete_message(session: &Session, payload: &Payload) -> Reply {

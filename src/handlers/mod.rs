@@ -4,28 +4,30 @@
 //! handler would be lost in silence.
 
 mod calls;
-mod events;
+pub mod events;
 mod mailbox;
 mod messages;
 mod outlet;
 mod reply;
 mod session;
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use socketioxide::extract::{SocketRef, TryData};
+use socketioxide::socket::DisconnectReason;
 use socketioxide::{ProtocolVersion, SocketIo};
-use tracing::info;
+use tracing::{error, info, warn};
 
 use crate::auth::{CurrentUser, Verifier};
-use crate::delivery::{Connected, ServerEvent};
-use crate::error::AuthError;
+use crate::delivery::{Connected, Departure, ServerEvent};
+use crate::error::{AuthError, Error};
 use crate::models::Timestamp;
 use crate::services::Services;
-use crate::transport::{Link, Links};
+use crate::transport::{ClientAddress, Link, Links, counted_as, engine_query};
 use mailbox::Dispatcher;
 use session::Session;
 
@@ -72,7 +74,7 @@ pub fn register(io: &SocketIo, handlers: Handlers) {
         let handlers = Arc::clone(&handlers);
         move |socket: SocketRef, protocol: ProtocolVersion, auth: TryData<Value>| {
             let handlers = Arc::clone(&handlers);
-            async move { handlers.admit(&socket, protocol, auth.0.unwrap_or_default()) }
+            async move { handlers.admit(&socket, protocol, auth.0.unwrap_or_default()).await }
         }
     };
     use socketioxide::handler::ConnectHandler;
@@ -86,52 +88,101 @@ async fn on_connect(socket: SocketRef) {
 }
 
 impl Handlers {
-    /// Admits or refuses one handshake. Nothing here waits, so no fault of the store can refuse a client for good.
-    fn admit(self: &Arc<Self>, socket: &SocketRef, protocol: ProtocolVersion, auth: Value) -> Result<(), AuthError> {
-        match self.authenticate(socket, protocol, &auth) {
+    /// Admits or refuses one handshake; the error is the message of `connect_error`. Waits for the store two seconds at most, and its
+    /// faults refuse nobody.
+    async fn admit(self: &Arc<Self>, socket: &SocketRef, protocol: ProtocolVersion, auth: Value) -> Result<(), &'static str> {
+        let admitted = match self.authenticate(socket, protocol, &auth).await {
+            Ok(user) => self.services.sessions().admit(&user).await.map(|()| user).map_err(Error::from),
+            Err(refusal) => Err(refusal),
+        };
+        match admitted {
             Ok(user) => {
                 let session = Session::new(Arc::clone(self), user, socket, &auth);
                 socket.on_fallback(Dispatcher::new(Arc::clone(&session)));
-                socket.on_disconnect(move |_: SocketRef| {
-                    session.close();
+                socket.on_disconnect(move |_: SocketRef, reason: DisconnectReason| {
+                    // A panic would keep the socket in the library for ever.
+                    if std::panic::catch_unwind(AssertUnwindSafe(|| session.close(departure(reason)))).is_err() {
+                        error!("tidying up after a client panicked");
+                    }
                     async {}
                 });
                 Ok(())
             }
             Err(refusal) => {
-                info!(code = %refusal, "a client was refused");
+                let address = address(socket).map(tracing::field::display);
+                match &refusal {
+                    Error::Unavailable(source) => warn!(code = refusal.code(), "a client was refused for now: {source}"),
+                    _ => info!(code = refusal.code(), client.address = address, "a client was refused"),
+                }
                 let (links, id) = (self.links.clone(), socket.id.to_string());
                 let first = first_link(socket);
                 tokio::spawn(async move {
                     tokio::time::sleep(REFUSAL_LINGER).await;
                     links.end(&id, first.as_ref());
                 });
-                Err(refusal)
+                Err(refusal.code())
             }
         }
     }
 
+    /// Checks the credential of a handshake. A refused admin key is noted.
+    async fn authenticate(&self, socket: &SocketRef, protocol: ProtocolVersion, auth: &Value) -> Result<CurrentUser, Error> {
+        let credential = self.credential(socket, protocol, auth)?;
+        let (text, key_only) = match &credential {
+            Credential::Any(text) => (text, false),
+            Credential::AdminKey(key) => (key, true),
+        };
+        let (guard, from) = (self.services.guard(), address(socket).map(counted_as));
+        guard.check_attempt(text, key_only, from)?;
+        let user = match &credential {
+            Credential::Any(text) => self.verifier.verify(text).await,
+            Credential::AdminKey(key) => self.verifier.verify_admin_key(key).map_err(Error::from),
+        };
+        if let Err(Error::Auth(_)) = &user {
+            guard.note_refused(text, key_only, from);
+        }
+        user
+    }
+
     /// Looks for a credential in the places of docs/protocol.md#identity, in their order.
-    fn authenticate(&self, socket: &SocketRef, protocol: ProtocolVersion, auth: &Value) -> Result<CurrentUser, AuthError> {
+    fn credential(&self, socket: &SocketRef, protocol: ProtocolVersion, auth: &Value) -> Result<Credential, AuthError> {
         if let Some(token) = auth.get("token").filter(|token| !token.is_null()) {
-            return token.as_str().map_or(Err(AuthError::Invalid), |token| self.verifier.verify(token));
+            return Ok(Credential::Any(token.as_str().ok_or(AuthError::Invalid)?.to_owned()));
         }
         let parts = socket.req_parts();
         let headers = parts.extensions.get::<HandshakeCredentials>().cloned().unwrap_or_default();
         if let Some(authorization) = headers.authorization {
-            return self.verifier.verify(&authorization);
+            return Ok(Credential::Any(authorization));
         }
         if let Some(key) = headers.admin_key {
-            return self.verifier.verify_admin_key(&key);
+            return Ok(Credential::AdminKey(key));
         }
         if protocol == ProtocolVersion::V4 || self.wire.allow_query_token {
             let query = parts.uri.query().unwrap_or_default();
-            if let Some((_, token)) = form_pairs(query).find(|(name, _)| name == "token") {
-                return self.verifier.verify(&token);
+            let token = form_pairs(query).find(|(name, _)| name == "token");
+            if let Some((_, token)) = token {
+                return Ok(Credential::Any(token));
             }
         }
         Err(AuthError::Missing)
     }
+}
+
+/// What the library's reason means to those who may come back.
+fn departure(reason: DisconnectReason) -> Departure {
+    match reason {
+        DisconnectReason::ClientNSDisconnect | DisconnectReason::ServerNSDisconnect => Departure::OnPurpose,
+        DisconnectReason::HeartbeatTimeout => Departure::Silent,
+        _ => Departure::Dropped,
+    }
+}
+
+/// What a handshake brings along.
+enum Credential {
+    /// A token or an admin key.
+    Any(String),
+    /// An admin key only.
+    AdminKey(String),
 }
 
 /// Name and value pairs of a query, percent-decoded.
@@ -143,13 +194,13 @@ fn form_pairs(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
 /// requests, behind a proxy even with other clients, so that one must never be cut.
 fn first_link(socket: &SocketRef) -> Option<Arc<Link>> {
     let parts = socket.req_parts();
-    let by_websocket = form_pairs(parts.uri.query().unwrap_or_default()).any(|(name, value)| name == "transport" && value == "websocket");
+    let by_websocket = engine_query(&parts.uri, "transport") == Some("websocket");
     by_websocket.then(|| parts.extensions.get::<Arc<Link>>().cloned())?
 }
 
-/// The address a handshake came from.
-fn peer(socket: &SocketRef) -> Option<SocketAddr> {
-    socket.req_parts().extensions.get::<Arc<Link>>().map(|link| link.peer())
+/// Where the client is, as far as its handshake tells.
+fn address(socket: &SocketRef) -> Option<IpAddr> {
+    socket.req_parts().extensions.get::<ClientAddress>().map(|client| client.0)
 }
 
 /// The greeting of a session.

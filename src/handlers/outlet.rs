@@ -30,6 +30,10 @@ impl SocketOutlet {
         *self.0.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
     }
 
+    pub fn is_connected(&self) -> bool {
+        self.0.socket.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|socket| socket.connected())
+    }
+
     pub fn detach(&self) {
         *self.0.socket.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.0.links.forget(&self.0.session);

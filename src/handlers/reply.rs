@@ -88,7 +88,7 @@ fn log(session: &Session, event: &str, refused: &Error) {
     let connection = session.connection().id();
     match refused {
         Error::Internal(source) => error!(connection.id = %connection, event, "a request failed: {source}"),
-        Error::Unavailable(source) => warn!(connection.id = %connection, event, "the store did not answer: {source}"),
+        Error::Unavailable(source) => warn!(connection.id = %connection, event, "a request cannot be served for now: {source}"),
         other => tracing::debug!(connection.id = %connection, event, code = other.code(), "a request was refused: {other}"),
     }
 }

@@ -3,17 +3,25 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde::Serialize;
 use serde_json::Value;
 use socketioxide::extract::SocketRef;
 use tracing::info;
 
 use crate::auth::CurrentUser;
-use crate::delivery::{Connection, Delivery, Origin};
+use crate::delivery::{Connection, Delivery, Departure, Origin};
+use crate::error::Error;
 use crate::services::Services;
+use crate::services::limits::Limited;
+use crate::transport::counted_as;
+
+use crate::models::Timestamp;
+use crate::wire::{Payload, ok_body};
 
 use super::mailbox::Mailbox;
 use super::outlet::SocketOutlet;
-use super::{Handlers, WireSettings, first_link, greeting, peer};
+use super::reply::Reply;
+use super::{Handlers, WireSettings, address, first_link, greeting};
 
 /// What is known of one socket from the handshake until it is gone.
 pub struct Session {
@@ -31,7 +39,7 @@ impl Session {
     pub(super) fn new(handlers: Arc<Handlers>, user: CurrentUser, socket: &SocketRef, auth: &Value) -> Arc<Self> {
         let agent = socket.req_parts().headers.get(http::header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let wants_echo = auth.get("echo").and_then(Value::as_bool).unwrap_or(false);
-        let origin = Origin { address: peer(socket).map(|peer| peer.ip()), agent: agent.to_owned() };
+        let origin = Origin { address: address(socket), agent: agent.to_owned() };
         let outlet = SocketOutlet::new(handlers.links.clone(), socket.id.to_string(), first_link(socket));
         let session = Arc::new(Self {
             looks_like_flutter: agent.starts_with("Dart/") && !wants_echo && !handlers.wire.echo_to_flutter_sender,
@@ -49,27 +57,52 @@ impl Session {
     /// Greets the client, puts it into its personal room, and starts on the events that are waiting already.
     pub(super) fn open(self: &Arc<Self>, socket: SocketRef) {
         let id = socket.id.to_string();
+        let address = address(&socket).map(tracing::field::display);
         self.outlet.attach(socket);
         self.delivery().greet(&self.connection, &greeting(self, id));
-        self.services().came(&self.connection);
-        // The client may have gone before this task ran; then nobody else would tidy up.
-        if self.closed.load(Ordering::SeqCst) {
-            self.tidy_up();
+        self.services().came(&self.user, &self.connection);
+        // The client may have gone before this task ran, or before its end was listened for; then nobody else would tidy up.
+        if self.closed.load(Ordering::SeqCst) || !self.outlet.is_connected() {
+            self.tidy_up(Departure::Dropped);
         }
-        info!(connection.id = %self.connection.id(), participant = %self.user.participant(), "a client connected");
+        let participant = self.user.participant();
+        info!(connection.id = %self.connection.id(), %participant, client.address = address, "a client connected");
         // Also then: what it sent before it left is still handled, and the queue does not keep the session alive.
         self.mailbox.open(self);
     }
 
     /// Called once by the socket library when the socket is gone. Must neither fail nor wait: the library keeps the socket until it ends.
-    pub(super) fn close(&self) {
+    pub(super) fn close(&self, departure: Departure) {
         self.closed.store(true, Ordering::SeqCst);
-        self.tidy_up();
+        self.tidy_up(departure);
         info!(connection.id = %self.connection.id(), participant = %self.user.participant(), "a client left");
     }
 
-    fn tidy_up(&self) {
-        self.services().went(&self.connection);
+    /// Puts the connection on a newer token of the same person, so that it need not reconnect when the old one ends.
+    pub(super) async fn refresh(&self, payload: &Payload) -> Reply {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Refreshed {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            expires_at: Option<Timestamp>,
+        }
+        let (guard, token) = (self.services().guard(), payload.require_text(&["token"])?);
+        guard.limits.count(&self.user, Limited::Other)?;
+        let from = self.connection.address().map(counted_as);
+        guard.check_attempt(token, false, from)?;
+        let newer = self.handlers.verifier.verify(token).await;
+        // Here too somebody may try out admin keys.
+        let newer = newer.inspect_err(|refused| {
+            if matches!(refused, Error::Auth(_)) {
+                guard.note_refused(token, false, from);
+            }
+        })?;
+        let expires_at = self.services().sessions().refresh(self.connection.id(), newer).await?;
+        ok_body(&Refreshed { expires_at })
+    }
+
+    fn tidy_up(&self, departure: Departure) {
+        self.services().went(&self.connection, departure);
         self.outlet.detach();
     }
 

@@ -111,6 +111,8 @@ impl Pair {
             (Admin, Astrologer) => format!("admin_{b}"),
             (Admin, _) => format!("admin_user_{b}"),
             (User, Astrologer) => format!("user_{a}_{b}"),
+            // Nobody can open one; an older document may hold two users. `user_…` would read as a user and an astrologer.
+            (User, _) => format!("users_{a}_{b}"),
             (kind, _) => format!("{kind}_{a}_{b}"),
         })
     }

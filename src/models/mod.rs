@@ -10,6 +10,7 @@ pub mod ids;
 pub mod message;
 pub mod participant;
 pub mod time;
+pub mod trust;
 pub mod view;
 
 pub use call::{Actor, Call, CallSide, CallStatus, CallType, EndReason, Feedback, NewCall, Notices, Transition, Trigger};
@@ -18,3 +19,4 @@ pub use ids::{CallId, ConversationId, IdClock, MessageId};
 pub use message::{Message, MessageStatus, MessageType, NewMessage};
 pub use participant::{Participant, ParticipantKind, Profile};
 pub use time::Timestamp;
+pub use trust::{Account, AuditAction, AuditEntry, Relation, Revocation};

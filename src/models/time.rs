@@ -38,6 +38,12 @@ impl Timestamp {
         i64::try_from(parsed.unix_timestamp_nanos() / 1_000_000).ok().map(Self)
     }
 
+    /// This much earlier.
+    #[must_use]
+    pub fn minus(self, length: Duration) -> Self {
+        Self::from_millis(self.as_millis().saturating_sub(i64::try_from(length.as_millis()).unwrap_or(i64::MAX)))
+    }
+
     /// This much later.
     #[must_use]
     pub fn plus(self, length: Duration) -> Self {
@@ -53,8 +59,8 @@ impl Timestamp {
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nanos = i128::from(self.0) * 1_000_000;
-        // Outside the years the crate can print there is no text a client could read either.
-        let at = OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        // Outside the years 0 to 9999 there is no text a client could read.
+        let at = OffsetDateTime::from_unix_timestamp_nanos(nanos).ok().filter(|at| at.year() >= 0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let (date, clock) = (at.date(), at.time());
         write!(
             f,

@@ -1,7 +1,7 @@
 //! Calls by REST. The same service as the sockets.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -16,7 +16,7 @@ use crate::wire::{self, MediaBody, Payload};
 
 use super::RestState;
 use super::error::Failure;
-use super::extract::{Admin, Asker, Body, Query};
+use super::extract::{Admin, Asker, Body, Id, Query};
 
 type Answer = Result<Response, Failure>;
 
@@ -79,19 +79,19 @@ async fn renewed(state: &RestState, user: &CurrentUser, body: &Payload) -> Answe
 }
 
 /// POST `/api/calls/{id}/token`.
-pub(super) async fn token(state: State<RestState>, Asker(user): Asker, Path(id): Path<String>) -> Answer {
+pub(super) async fn token(state: State<RestState>, Asker(user): Asker, Id(id): Id) -> Answer {
     let renewed = state.services.calling().renew_token(&user, wire::parse_call_id(&id)?, None).await?;
     Ok(Json(json!({ "success": true, "data": MediaBody::new(&renewed.call.channel, &renewed.media) })).into_response())
 }
 
 /// POST `/api/calls/{id}/end`.
-pub(super) async fn end(state: State<RestState>, Asker(user): Asker, Path(id): Path<String>, body: Body) -> Answer {
+pub(super) async fn end(state: State<RestState>, Asker(user): Asker, Id(id): Id, body: Body) -> Answer {
     let (id, ending) = (wire::parse_call_id(&id)?, wire::ending(&body.0)?);
     Ok(shown(&state.services.calling().act(&user, id, CallAction::End, ending, None).await?))
 }
 
 /// POST `/api/calls/{id}/feedback`.
-pub(super) async fn rate(state: State<RestState>, Asker(user): Asker, Path(id): Path<String>, body: Body) -> Answer {
+pub(super) async fn rate(state: State<RestState>, Asker(user): Asker, Id(id): Id, body: Body) -> Answer {
     let (id, (rating, comment)) = (wire::parse_call_id(&id)?, wire::feedback(&body.0)?);
     Ok(shown(&state.services.calling().rate(&user, id, rating, comment).await?))
 }
@@ -103,7 +103,7 @@ pub(super) async fn history(state: State<RestState>, Asker(user): Asker, query: 
     let before = query.0.text(&["before"])?.map(wire::parse_call_id).transpose()?;
     let skip = if before.is_some() { 0 } else { (page - 1).saturating_mul(limit as u64) };
     let query = CallQuery { person: user.identity(), call_type, statuses, before, skip, limit, count_up_to: COUNT_UP_TO };
-    let calls = state.services.calling().history(query).await?;
+    let calls = state.services.calling().history(&user, query).await?;
     let data: Vec<_> = calls.items.iter().map(CallView::new).collect();
     let pagination = json!({
         "page": page, "limit": limit, "total": calls.total, "pages": calls.total.div_ceil(limit as u64), "hasMore": calls.has_more,
@@ -115,12 +115,12 @@ pub(super) async fn history(state: State<RestState>, Asker(user): Asker, query: 
 pub(super) async fn active(state: State<RestState>, Asker(user): Asker) -> Answer {
     let statuses = [CallStatus::RINGING, CallStatus::TALKING].concat();
     let query = CallQuery { person: user.identity(), call_type: None, statuses, before: None, skip: 0, limit: MAX_PAGE, count_up_to: 0 };
-    let calls = state.services.calling().history(query).await?;
+    let calls = state.services.calling().history(&user, query).await?;
     let data: Vec<_> = calls.items.iter().map(CallView::new).collect();
     Ok(Json(json!({ "success": true, "data": data })).into_response())
 }
 
 /// GET `/api/calls/{id}`.
-pub(super) async fn show(state: State<RestState>, Asker(user): Asker, Path(id): Path<String>) -> Answer {
+pub(super) async fn show(state: State<RestState>, Asker(user): Asker, Id(id): Id) -> Answer {
     Ok(shown(&state.services.calling().get(&user, wire::parse_call_id(&id)?).await?))
 }

@@ -1,8 +1,8 @@
 //! `/api/conversations…` and `/api/admin/conversations…`: the same services as the sockets, by HTTP.
 
 use axum::Json;
-use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ use crate::wire::{self, Payload};
 
 use super::RestState;
 use super::error::Failure;
-use super::extract::{Admin, Asker, Body, Query};
+use super::extract::{Admin, Asker, Body, Id, Query};
 
 type Answer = Result<Response, Failure>;
 
@@ -34,7 +34,7 @@ fn key_with(user: &CurrentUser, other: Participant) -> Result<String> {
 }
 
 /// GET `/api/admin/conversations/{astrologerId}`: the conversation, opened if need be, with its newest messages.
-pub(super) async fn open_as_admin(state: State<RestState>, Admin(user): Admin, Path(id): Path<String>, query: Query) -> Answer {
+pub(super) async fn open_as_admin(state: State<RestState>, Admin(user): Admin, Id(id): Id, query: Query) -> Answer {
     open_and_show(&state, &user, astrologer(&id)?, &query.0).await
 }
 
@@ -46,7 +46,7 @@ pub(super) async fn open_with_admin(state: State<RestState>, Asker(user): Asker,
 async fn open_and_show(state: &RestState, user: &CurrentUser, other: Participant, query: &Payload) -> Answer {
     let ask = wire::history(query, Reading::Looks)?;
     let open = OpenConversation { recipient: other, context_type: "support".into(), context_id: None };
-    let (conversation, _) = state.services.conversations().open(user, open, None).await?;
+    let (conversation, _) = state.services.conversations().open(user, open).await?;
     let key = conversation.key().as_str();
     let history = state.services.messaging().history(user, key, &ask).await?;
     #[derive(Serialize)]
@@ -60,11 +60,11 @@ async fn open_and_show(state: &RestState, user: &CurrentUser, other: Participant
         messages: MessageView::all(&history.messages, key),
     };
     let bare = ConversationView::new(&conversation, user.participant());
-    Ok(Json(json!({ "success": true, "data": data, "conversation": bare })).into_response())
+    counted(state, user, &json!({ "success": true, "data": data, "conversation": bare }))
 }
 
 /// GET `/api/admin/conversations/{astrologerId}/messages`.
-pub(super) async fn messages_as_admin(state: State<RestState>, Admin(user): Admin, Path(id): Path<String>, query: Query) -> Answer {
+pub(super) async fn messages_as_admin(state: State<RestState>, Admin(user): Admin, Id(id): Id, query: Query) -> Answer {
     page(&state, &user, &key_with(&user, astrologer(&id)?)?, &query.0).await
 }
 
@@ -74,7 +74,7 @@ pub(super) async fn messages_with_admin(state: State<RestState>, Asker(user): As
 }
 
 /// GET `/api/conversations/{id}/messages`.
-pub(super) async fn messages(state: State<RestState>, Asker(user): Asker, Path(id): Path<String>, query: Query) -> Answer {
+pub(super) async fn messages(state: State<RestState>, Asker(user): Asker, Id(id): Id, query: Query) -> Answer {
     page(&state, &user, &id, &query.0).await
 }
 
@@ -82,7 +82,14 @@ async fn page(state: &RestState, user: &CurrentUser, conversation: &str, query: 
     let ask = wire::history(query, Reading::Looks)?;
     let history = state.services.messaging().history(user, conversation, &ask).await?;
     let data = MessageView::all(&history.messages, conversation);
-    Ok(Json(json!({ "success": true, "data": data, "pagination": pagination(&history, &ask) })).into_response())
+    counted(state, user, &json!({ "success": true, "data": data, "pagination": pagination(&history, &ask) }))
+}
+
+/// An answer with messages in it, if the asker may have that much.
+fn counted(state: &RestState, user: &CurrentUser, body: &Value) -> Answer {
+    let body = body.to_string();
+    state.services.guard().limits.count_answer(user, body.len())?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 fn pagination(history: &History, ask: &HistoryRequest) -> Value {
@@ -96,7 +103,7 @@ fn pagination(history: &History, ask: &HistoryRequest) -> Value {
 }
 
 /// POST `/api/admin/conversations/{astrologerId}/messages`.
-pub(super) async fn send_as_admin(state: State<RestState>, Admin(user): Admin, Path(id): Path<String>, body: Body) -> Answer {
+pub(super) async fn send_as_admin(state: State<RestState>, Admin(user): Admin, Id(id): Id, body: Body) -> Answer {
     let key = key_with(&user, astrologer(&id)?)?;
     post(&state, &user, key, &body.0).await
 }
@@ -108,7 +115,7 @@ pub(super) async fn send_to_admin(state: State<RestState>, Asker(user): Asker, b
 }
 
 /// POST `/api/conversations/{id}/messages`.
-pub(super) async fn send(state: State<RestState>, Asker(user): Asker, Path(id): Path<String>, body: Body) -> Answer {
+pub(super) async fn send(state: State<RestState>, Asker(user): Asker, Id(id): Id, body: Body) -> Answer {
     post(&state, &user, id, &body.0).await
 }
 
@@ -132,7 +139,7 @@ pub(super) async fn list(state: State<RestState>, Asker(user): Asker, query: Que
     let pagination = json!({
         "page": page, "limit": limit, "total": list.total, "pages": list.total.div_ceil(limit as u64), "hasMore": list.has_more,
     });
-    Ok(Json(json!({ "success": true, "data": data, "pagination": pagination })).into_response())
+    counted(&state, &user, &json!({ "success": true, "data": data, "pagination": pagination }))
 }
 
 /// POST `/api/conversations`: opens the conversation with a recipient; 201 if it is new.
@@ -140,13 +147,13 @@ pub(super) async fn open(state: State<RestState>, Asker(user): Asker, body: Body
     let recipient = wire::recipient(&body.0)?.require()?;
     let (context_type, context_id) = wire::context(&body.0)?;
     let open = OpenConversation { recipient, context_type, context_id };
-    let (conversation, created) = state.services.conversations().open(&user, open, None).await?;
+    let (conversation, created) = state.services.conversations().open(&user, open).await?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, shown(&conversation, &user)).into_response())
 }
 
 /// GET `/api/conversations/{id}`.
-pub(super) async fn show(state: State<RestState>, Asker(user): Asker, Path(id): Path<String>) -> Answer {
+pub(super) async fn show(state: State<RestState>, Asker(user): Asker, Id(id): Id) -> Answer {
     let conversation = state.services.conversations().get(&user, &id).await?;
     Ok(shown(&conversation, &user).into_response())
 }

@@ -1,12 +1,18 @@
 //! Failures in the envelope: status, stable code, text.
 
+use std::time::Duration;
+
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tracing::{error, warn};
 
-use crate::error::Error;
+use crate::error::{AuthError, Error};
+
+/// What is left, and in how many seconds there is more; only beside 429.
+const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
 /// An error on its way out as an HTTP answer.
 pub(super) struct Failure(pub Error);
@@ -25,12 +31,15 @@ impl From<crate::error::AuthError> for Failure {
 
 fn status(error: &Error) -> StatusCode {
     match error {
+        // The shipped app shows its suspended screen on 403 with that word, and the sign-in screen on 401.
+        Error::Auth(AuthError::Suspended) => StatusCode::FORBIDDEN,
         Error::Auth(_) => StatusCode::UNAUTHORIZED,
         Error::InvalidPayload(_) | Error::InvalidId(_) | Error::SelfConversationBlocked | Error::UnknownEvent => StatusCode::BAD_REQUEST,
         Error::ContentTooLong { .. } | Error::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Error::ConversationNotFound | Error::MessageNotFound | Error::CallNotFound | Error::NotFound => StatusCode::NOT_FOUND,
-        Error::DmJoinForbidden | Error::Forbidden(_) => StatusCode::FORBIDDEN,
+        Error::DmJoinForbidden | Error::NotRelated | Error::Forbidden(_) => StatusCode::FORBIDDEN,
         Error::Conflict(_) | Error::CallNotRinging | Error::CallOver | Error::AnsweredElsewhere => StatusCode::CONFLICT,
+        Error::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
         Error::Overloaded { .. } | Error::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -41,20 +50,39 @@ impl IntoResponse for Failure {
         let Self(failed) = self;
         match &failed {
             Error::Internal(source) => error!("a REST request failed: {source}"),
-            Error::Unavailable(source) => warn!("the store did not answer a REST request: {source}"),
+            Error::Unavailable(source) => warn!("a REST request cannot be served for now: {source}"),
             _ => {}
         }
         let mut body = json!({ "success": false, "code": failed.code(), "message": failed.to_string() });
         if failed.is_retryable() {
             body["retryable"] = true.into();
         }
+        let wait = failed.retry_after();
+        if let Some(wait) = wait {
+            body["retryAfterMs"] = millis(wait).into();
+        }
         let mut response = (status(&failed), Json(body)).into_response();
-        if failed.is_retryable() {
-            let seconds = failed.retry_after().map_or(1, |d| d.as_secs().max(1));
+        if failed.is_retryable() || wait.is_some() {
+            // Whole seconds, rounded up: whoever waits that long is not too early.
+            let seconds = wait.map_or(1, |wait| millis(wait).div_ceil(1000).max(1));
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            if matches!(failed, Error::RateLimited { .. }) {
+                response.headers_mut().insert(REMAINING, HeaderValue::from(0));
+                response.headers_mut().insert(RESET, HeaderValue::from(seconds));
+            }
         }
         response
     }
+}
+
+/// Rounded up, so that it is never a moment too early.
+fn millis(wait: Duration) -> u64 {
+    u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
+}
+
+/// A refusal by whoever stands before the routes, in the same envelope.
+pub fn refusal(error: Error) -> Response {
+    Failure(error).into_response()
 }
 
 /// Any path or method without a route.

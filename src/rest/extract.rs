@@ -2,13 +2,14 @@
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde_json::{Map, Value};
 
 use crate::auth::CurrentUser;
 use crate::error::{AuthError, Error};
+use crate::transport::{ClientAddress, counted_as};
 use crate::wire::Payload;
 
 use super::RestState;
@@ -25,13 +26,26 @@ impl FromRequestParts<RestState> for Asker {
 
     async fn from_request_parts(parts: &mut Parts, state: &RestState) -> Result<Self, Failure> {
         let header = |name: &str| parts.headers.get(name).map(|value| value.to_str().map_err(|_| AuthError::Invalid)).transpose();
-        if let Some(authorization) = header("authorization")? {
-            return Ok(Self(state.verifier.verify(authorization)?));
-        }
-        match header("x-admin-key")? {
-            Some(key) => Ok(Self(state.verifier.verify_admin_key(key)?)),
-            None => Err(AuthError::Missing.into()),
-        }
+        let address = parts.extensions.get::<ClientAddress>().map(|client| client.0);
+        let address = address.map(counted_as);
+        let guard = state.services.guard();
+        let (credential, key_only) = match (header("authorization")?, header("x-admin-key")?) {
+            (Some(authorization), _) => (authorization, false),
+            (None, Some(key)) => (key, true),
+            (None, None) => return Err(AuthError::Missing.into()),
+        };
+        guard.check_attempt(credential, key_only, address)?;
+        let asked = match key_only {
+            true => state.verifier.verify_admin_key(credential).map_err(Error::from),
+            false => state.verifier.verify(credential).await,
+        };
+        let user = asked.inspect_err(|refused| {
+            if matches!(refused, Error::Auth(_)) {
+                guard.note_refused(credential, key_only, address);
+            }
+        })?;
+        state.services.sessions().admit(&user).await?;
+        Ok(Self(user))
     }
 }
 
@@ -44,6 +58,19 @@ impl FromRequestParts<RestState> for Admin {
     async fn from_request_parts(parts: &mut Parts, state: &RestState) -> Result<Self, Failure> {
         let Asker(user) = Asker::from_request_parts(parts, state).await?;
         if user.is_admin() { Ok(Self(user)) } else { Err(Error::Forbidden("only admins may do this".into()).into()) }
+    }
+}
+
+/// The one part of the path that names something.
+pub(super) struct Id(pub String);
+
+impl FromRequestParts<RestState> for Id {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &RestState) -> Result<Self, Failure> {
+        // The library's own refusal (`%FF` is no text) is not in the envelope.
+        let id = Path::<String>::from_request_parts(parts, state).await;
+        id.map(|Path(id)| Self(id)).map_err(|_| Error::InvalidId("the id in the path is not UTF-8 text".into()).into())
     }
 }
 

@@ -1,4 +1,5 @@
-//! What every request of the socket path passes first: refused while draining or ended, stripped of what must not be kept.
+//! What every request of the socket path passes first: refused while draining, from a wrong origin, too often, or for a session
+//! that has ended; stripped of what must not be kept.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,54 +10,96 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use crate::error::Error;
 use crate::handlers::HandshakeCredentials;
-use crate::transport::{Link, Links};
+use crate::rest;
+use crate::transport::{ClientAddress, Link, Links, TrustedProxies, engine_query};
+
+use super::handshakes::HandshakeRate;
+use super::notice::Notice;
 
 /// State of the gate.
-#[derive(Clone)]
 pub struct Gate {
     /// The connections of all sessions.
     pub links: Links,
     /// Set once the server goes down.
     pub draining: Arc<AtomicBool>,
+    /// Origins a browser may come from; none is any. `CORS_ORIGINS`.
+    pub origins: Option<Vec<HeaderValue>>,
+    /// `ENGINE_IO_3`.
+    pub engine_io_3: bool,
+    /// How often one address may begin a session; none is always. `HANDSHAKES_PER_MINUTE`.
+    pub rate: Option<HandshakeRate>,
+    /// Who is not counted. `TRUSTED_PROXIES`.
+    pub proxies: TrustedProxies,
+    /// Tells the operator when `rate` turns clients away.
+    pub too_often: Notice,
 }
 
 /// The gate as a middleware.
-pub async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    let session = query_value(&request, "sid");
-    let link = request.extensions().get::<Arc<Link>>().cloned();
-    match &session {
-        // A plain 503 and no Socket.IO refusal: that one would stop the client from trying again.
-        None if gate.draining.load(Ordering::SeqCst) => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
-        Some(id) if gate.links.is_ended(id) => return session_unknown(),
-        _ => {}
-    }
-    // A poll hangs until there is something to say, so its connection is noted while it hangs.
-    let polling = request.method() == Method::GET && query_value(&request, "transport").as_deref() == Some("polling");
-    if let (Some(id), Some(link), true) = (&session, &link, polling) {
-        gate.links.note_poll(id, link);
-    }
-    let mut response = next.run(lightened(request)).await;
-    if let (Some(id), Some(link)) = (&session, &link) {
-        match response.status() {
-            StatusCode::SWITCHING_PROTOCOLS => gate.links.note_websocket(id, link),
-            _ if polling => gate.links.forget_poll(id, link),
-            _ => {}
-        }
-    }
+pub async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+    let mut response = match gate.refuse(&request) {
+        Some(refusal) => refusal,
+        None => gate.let_through(request, next).await,
+    };
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
-/// The answer Engine.IO gives for a session it does not know; the client starts a new one.
-fn session_unknown() -> Response {
-    let body = Body::from(r#"{"code":1,"message":"Session ID unknown"}"#);
-    (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+impl Gate {
+    /// The answer to a request that does not get to the library.
+    fn refuse(&self, request: &Request) -> Option<Response> {
+        if engine_query(request.uri(), "EIO") == Some("3") && !self.engine_io_3 {
+            return Some(engine_error(5, "Unsupported protocol version"));
+        }
+        match engine_query(request.uri(), "sid") {
+            Some(id) => self.links.is_ended(id).then(|| engine_error(1, "Session ID unknown")),
+            None => self.refuse_handshake(request),
+        }
+    }
+
+    fn refuse_handshake(&self, request: &Request) -> Option<Response> {
+        // A plain 503 and no Socket.IO refusal: that one would stop the client from trying again.
+        if self.draining.load(Ordering::SeqCst) {
+            return Some(StatusCode::SERVICE_UNAVAILABLE.into_response());
+        }
+        // CORS keeps a page from reading answers, but not from opening a websocket. Apps that are no page send no Origin.
+        if let (Some(allowed), Some(origin)) = (&self.origins, request.headers().get(header::ORIGIN))
+            && !allowed.contains(origin)
+        {
+            return Some(rest::refusal(Error::Forbidden("this origin may not connect".into())));
+        }
+        // Counted last, so that pages of others cannot use up what an address may do.
+        let (rate, ClientAddress(address)) = (self.rate.as_ref()?, *request.extensions().get::<ClientAddress>()?);
+        // A proxy that does not say for whom it asks stands for everybody behind it.
+        if self.proxies.contains(address) {
+            return None;
+        }
+        let retry_after = rate.check(address).err()?;
+        self.too_often.give(|| format!("{address} begins sessions faster than HANDSHAKES_PER_MINUTE allows and is refused"));
+        Some(rest::refusal(Error::RateLimited { retry_after }))
+    }
+
+    async fn let_through(&self, request: Request, next: Next) -> Response {
+        let session = engine_query(request.uri(), "sid").map(str::to_owned);
+        let link = request.extensions().get::<Arc<Link>>().cloned();
+        let polling = request.method() == Method::GET && engine_query(request.uri(), "transport") == Some("polling");
+        let (Some(session), Some(link)) = (session, link) else { return next.run(lightened(request)).await };
+        // A poll hangs until there is something to say, so its connection is noted while it hangs, and no longer: a client
+        // that goes away meanwhile ends this future here.
+        let _hanging = polling.then(|| self.links.note_poll(&session, &link));
+        let response = next.run(lightened(request)).await;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            self.links.note_websocket(&session, &link);
+        }
+        response
+    }
 }
 
-fn query_value(request: &Request, wanted: &str) -> Option<String> {
-    let query = request.uri().query()?;
-    form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == wanted).map(|(_, value)| value.into_owned())
+/// A refusal in the words of Engine.IO. After code 1 a client begins a new session.
+fn engine_error(code: u8, message: &str) -> Response {
+    let body = Body::from(format!(r#"{{"code":{code},"message":"{message}"}}"#));
+    (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// Takes credentials and cookies out of the headers, and copies what stays: the library keeps the first request of a session as

@@ -8,6 +8,37 @@ use crate::models::message::Media;
 pub const MAX_CONTENT_CHARS: usize = 4_000;
 const MAX_URL_CHARS: usize = 2_048;
 
+/// From where media may come; see `MEDIA_HOSTS`. None named: from anywhere.
+#[derive(Clone, Debug, Default)]
+pub struct MediaHosts(Vec<String>);
+
+impl MediaHosts {
+    /// These hosts in lower case; `*.example.com` stands for every name under it, itself left out.
+    pub fn new(hosts: Vec<String>) -> Self {
+        Self(hosts)
+    }
+
+    fn include(&self, url: &str) -> bool {
+        self.0.is_empty() || host_of(url).is_some_and(|host| self.0.iter().any(|allowed| is_named(&host, allowed)))
+    }
+}
+
+fn is_named(host: &str, allowed: &str) -> bool {
+    match allowed.strip_prefix('*') {
+        Some(under) => host.len() > under.len() && host.ends_with(under) && !host.starts_with('.'),
+        None => host == allowed,
+    }
+}
+
+/// The host of an https address, if every program reads the same one. Userinfo (`https://known@other`) and backslashes, which browsers
+/// take for slashes, are there to deceive, and a percent sign may hide either.
+fn host_of(url: &str) -> Option<String> {
+    let authority = url.get(8..)?.split(['/', '?', '#']).next()?;
+    let (host, port) = authority.split_once(':').unwrap_or((authority, ""));
+    let is_plain = host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+    (is_plain && port.bytes().all(|b| b.is_ascii_digit())).then(|| host.to_ascii_lowercase())
+}
+
 /// The checked content of a message to be sent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Content {
@@ -41,6 +72,16 @@ impl Content {
             return Err(Error::invalid("mediaSize and mediaDuration must not be negative"));
         }
         Ok(Self { message_type, text, media })
+    }
+
+    /// Errors: `INVALID_PAYLOAD` if its media come from anywhere else.
+    pub(super) fn require_media_from(&self, hosts: &MediaHosts) -> Result<()> {
+        for (name, url) in [("mediaUrl", &self.media.url), ("thumbnailUrl", &self.media.thumbnail_url)] {
+            if url.as_deref().is_some_and(|url| !hosts.include(url)) {
+                return Err(Error::invalid(format!("{name} names a host media may not come from")));
+            }
+        }
+        Ok(())
     }
 
     /// Its parts: kind, text and media.
@@ -80,5 +121,45 @@ mod tests {
             assert!(Content::parse(MessageType::Image, "", media(bad)).is_err(), "{bad}");
         }
         assert!(Content::parse(MessageType::CallLog, "x", Media::default()).is_err());
+    }
+
+    #[test]
+    fn media_come_from_the_hosts_named_and_no_spelling_deceives() {
+        let hosts = MediaHosts::new(vec!["cdn.example.com".into(), "*.images.example".into()]);
+        let from = |url: &str, hosts: &MediaHosts| {
+            let content = |media| Content::parse(MessageType::Image, "x", media).expect("https").require_media_from(hosts).is_ok();
+            let [url, thumbnail_url] = [Some(url.to_owned()), Some(url.to_owned())];
+            let both = [content(Media { url, ..Media::default() }), content(Media { thumbnail_url, ..Media::default() })];
+            assert_eq!(both[0], both[1], "thumbnails too");
+            both[0]
+        };
+        for good in [
+            "https://cdn.example.com/a.png",
+            "HTTPS://CDN.Example.COM:8443?a",
+            "https://cdn.example.com#a@b",
+            "https://a.images.example/",
+            "https://a.b.images.example",
+        ] {
+            assert!(from(good, &hosts), "{good}");
+        }
+        for bad in [
+            "https://evil.example/cdn.example.com",
+            "https://cdn.example.com.evil.example/",
+            "https://evilcdn.example.com/",
+            "https://cdn.example.com@evil.example/",
+            "https://evil.example@cdn.example.com/",
+            "https://cdn.example.com:x@evil.example/",
+            "https://evil.example\\@cdn.example.com/",
+            "https://cdn.example.com\\.evil.example/",
+            "https://cdn.example.com%2eevil.example/",
+            "https://images.example/",
+            "https://.images.example/",
+            "https://evilimages.example/",
+            "https://[::1]/",
+            "https://cdn.example.com:1:2/",
+        ] {
+            assert!(!from(bad, &hosts), "{bad}");
+            assert!(from(bad, &MediaHosts::default()), "{bad}: nobody said where from");
+        }
     }
 }

@@ -15,7 +15,9 @@ use crate::models::{
 use crate::store::{self, ConversationPage, Lookup, NewConversation};
 
 use super::Core;
-use super::permissions::require_may_reach;
+use super::guard::Guard;
+use super::limits::Limited;
+use super::permissions::{Answer, Operation, Standing};
 use super::profiles::Profiles;
 
 /// How many memberships are kept in memory.
@@ -28,6 +30,7 @@ pub struct Conversations {
     /// By the text that names it, and for other names also by who may use them. Only what never changes is kept here.
     known: Cache<(Option<Participant>, String), Arc<Membership>>,
     profiles: Profiles,
+    pub(super) guard: Guard,
 }
 
 /// What a client's text means to that client.
@@ -54,8 +57,8 @@ pub struct OpenConversation {
 }
 
 impl Conversations {
-    pub(super) fn new(core: Core, profiles: Profiles) -> Self {
-        Self { core, known: Cache::new(CACHED_MEMBERSHIPS), profiles }
+    pub(super) fn new(core: Core, profiles: Profiles, guard: Guard) -> Self {
+        Self { core, known: Cache::new(CACHED_MEMBERSHIPS), profiles, guard }
     }
 
     /// Says what `text` means to `asker`. Errors: `INVALID_ID` if it can name nothing.
@@ -73,12 +76,37 @@ impl Conversations {
         Ok(if pair.other(asker).is_some() { Named::NotOpened(pair) } else { Named::Foreign(pair) })
     }
 
-    /// The same, where only a conversation the asker may see will do. Errors: `CONVERSATION_NOT_FOUND`.
-    pub async fn require(&self, asker: &Participant, text: &str) -> Result<Arc<Membership>> {
-        match self.resolve(asker, text).await? {
-            Named::Known(known) => Ok(known),
+    /// What `text` means to `user`, and what the table of permissions says to `operation` on it.
+    ///
+    /// Errors: `INVALID_ID`, `CONVERSATION_NOT_FOUND`, `FORBIDDEN`. What an admin does with other people's is noted.
+    pub(super) async fn access(&self, user: &CurrentUser, text: &str, operation: Operation) -> Result<(Named, Answer)> {
+        let named = self.resolve(user.participant(), text).await?;
+        let standing = match &named {
+            Named::Known(known) if known.is_participant(user.participant()) => Standing::Party,
+            Named::NotOpened(_) => Standing::Party,
+            Named::Known(_) | Named::Foreign(_) if user.is_admin() => Standing::Admin,
+            Named::Known(_) | Named::Foreign(_) => Standing::Stranger,
+            Named::Unknown(_) => Standing::Unknown,
+        };
+        let subject = || match &named {
+            Named::Known(known) => known.key().as_str().to_owned(),
+            _ => text.to_owned(),
+        };
+        let answer = self.guard.decide(user, operation, standing, subject, Error::ConversationNotFound)?;
+        Ok((named, answer))
+    }
+
+    /// The same, where only an opened conversation will do. Errors: also `CONVERSATION_NOT_FOUND` where there is none yet.
+    pub(super) async fn require(&self, user: &CurrentUser, text: &str, operation: Operation) -> Result<Arc<Membership>> {
+        match self.access(user, text, operation).await? {
+            (Named::Known(known), _) => Ok(known),
             _ => Err(Error::ConversationNotFound),
         }
+    }
+
+    /// A conversation by its key, if this identity takes part or is the admin.
+    pub(super) async fn find_known(&self, person: &Participant, key: &ConversationKey) -> Result<Option<Arc<Membership>>> {
+        self.find_for(person, key).await
     }
 
     /// A conversation by key, document id or alias, if the asker takes part or is an admin.
@@ -115,9 +143,20 @@ impl Conversations {
 
     /// Opens the conversation of `user` and `recipient`, or returns the one there is, and whether this call made it.
     ///
-    /// `alias` is the text the client used, if it is not the key. Errors: as [`require_may_reach`].
-    pub async fn open(&self, user: &CurrentUser, open: OpenConversation, alias: Option<ConversationKey>) -> Result<(Conversation, bool)> {
-        require_may_reach(user.participant(), &open.recipient)?;
+    /// Errors: as [`super::relations::Relations::require`], `RATE_LIMITED`.
+    pub async fn open(&self, user: &CurrentUser, open: OpenConversation) -> Result<(Conversation, bool)> {
+        self.guard.limits.count(user, Limited::Other)?;
+        self.open_called(user, open, None).await
+    }
+
+    /// The same for a request that is counted already. `alias` is the text the client used, if it is not the key.
+    pub(super) async fn open_called(
+        &self,
+        user: &CurrentUser,
+        open: OpenConversation,
+        alias: Option<ConversationKey>,
+    ) -> Result<(Conversation, bool)> {
+        self.guard.relations.require(user, &open.recipient).await?;
         let pair = Pair::new(user.identity(), open.recipient).ok_or(Error::SelfConversationBlocked)?;
         let mut profiles: [Profile; 2] = Default::default();
         for (profile, person) in profiles.iter_mut().zip(pair.both()) {
@@ -192,7 +231,13 @@ impl Conversations {
             conversation_key: key.as_str().to_owned(),
             unread_count,
         };
-        match self.resolve(user.participant(), text).await? {
+        self.guard.limits.count(user, Limited::Joins)?;
+        let named = match self.access(user, text, Operation::Join).await? {
+            // Its people are named, so there is nothing to wait for.
+            (Named::Foreign(_), Answer::Waits) => return Err(Error::DmJoinForbidden),
+            (named, _) => named,
+        };
+        match named {
             Named::Known(known) => {
                 sit(known.key())?;
                 let unread = self.unread(user, &known).await?;
@@ -202,11 +247,10 @@ impl Conversations {
                 sit(&pair.key())?;
                 Ok(joined(&pair.key(), 0))
             }
-            Named::Foreign(pair) if user.is_admin() => {
+            Named::Foreign(pair) => {
                 sit(&pair.key())?;
                 Ok(joined(&pair.key(), 0))
             }
-            Named::Foreign(_) => Err(Error::DmJoinForbidden),
             Named::Unknown(key) => {
                 delivery.wait(connection, text);
                 Ok(joined(&key, 0))
@@ -216,6 +260,7 @@ impl Conversations {
 
     /// Takes a connection out of a room, by whatever name of the conversation. Leaving where one does not sit does nothing.
     pub async fn leave(&self, user: &CurrentUser, connection: &Connection, text: &str) -> Result<Option<ConversationKey>> {
+        self.guard.limits.count(user, Limited::Other)?;
         if let Some(left) = self.core.delivery.leave(connection, text) {
             return Ok(Some(left));
         }
@@ -236,12 +281,14 @@ impl Conversations {
 
     /// The conversation as it is now. Errors: `CONVERSATION_NOT_FOUND`.
     pub async fn get(&self, user: &CurrentUser, text: &str) -> Result<Conversation> {
-        let known = self.require(user.participant(), text).await?;
+        self.guard.limits.count(user, Limited::Other)?;
+        let known = self.require(user, text, Operation::Read).await?;
         self.core.store.find_conversation(&Lookup::Id(known.handle.id)).await?.ok_or(Error::ConversationNotFound)
     }
 
     /// The conversations `user` takes part in, by last activity.
     pub async fn list(&self, user: &CurrentUser, page: &ConversationPage) -> Result<store::Conversations> {
+        self.guard.limits.count(user, Limited::Other)?;
         self.core.store.conversations_of(&user.identity(), page).await
     }
 }

@@ -8,7 +8,9 @@ use crate::models::{Conversation, Membership, Message, MessageId, Timestamp};
 use crate::store::{Change, Lookup, MAX_PAGE, MessageQuery, Range, Which};
 
 use super::conversations::Named;
+use super::limits::Limited;
 use super::messaging::Messaging;
+use super::permissions::Operation;
 
 /// The largest page of history. Source: docs/protocol.md#limits.
 pub const MAX_HISTORY_PAGE: usize = 100;
@@ -81,7 +83,8 @@ impl Messaging {
     ///
     /// Errors: `CONVERSATION_NOT_FOUND`, `MESSAGE_NOT_FOUND` (cursor). Source: docs/protocol.md#dm-history.
     pub async fn history(&self, user: &CurrentUser, conversation: &str, ask: &HistoryRequest) -> Result<History> {
-        let known = match self.conversations.resolve(user.participant(), conversation).await? {
+        self.conversations.guard.limits.count(user, Limited::History)?;
+        let known = match self.conversations.access(user, conversation, Operation::Read).await?.0 {
             Named::Known(known) => known,
             Named::NotOpened(_) => {
                 return Ok(History { conversation: None, messages: Vec::new(), total: 0, has_more: false, unread: 0 });
@@ -122,7 +125,8 @@ impl Messaging {
     ) -> Result<CatchUp> {
         // Taken before reading, so that a change in between is told again rather than never.
         let server_time = self.core.now();
-        let known = match self.conversations.resolve(user.participant(), conversation).await? {
+        self.conversations.guard.limits.count(user, Limited::Joins)?;
+        let known = match self.conversations.access(user, conversation, Operation::Read).await?.0 {
             Named::Known(known) => known,
             Named::NotOpened(_) => {
                 return match after {

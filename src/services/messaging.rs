@@ -13,9 +13,11 @@ use crate::store::{DeleteMessage, MarkRead, Pending, ReadMarks, Which};
 use super::Core;
 use super::content::Content;
 use super::conversations::{Conversations, Named, OpenConversation, message_id};
+use super::limits::Limited;
 use super::ordered::OrderedLanes;
-use super::permissions::require_may_reach;
+use super::permissions::{Operation, Standing};
 use super::receipts::Receipts;
+use super::rejoin::Recent;
 use super::typing::TypingIndicators;
 
 /// The most message ids of one `dm:messages_read`, so that no packet outgrows a client's limit.
@@ -31,7 +33,8 @@ pub struct Messaging {
     pub(super) conversations: Conversations,
     pub(super) receipts: Receipts,
     typing: TypingIndicators,
-    lanes: Arc<OrderedLanes>,
+    pub(super) lanes: Arc<OrderedLanes>,
+    pub(super) recent: Recent,
 }
 
 /// Whom a client says it writes to.
@@ -128,7 +131,7 @@ struct Addressed {
 impl Messaging {
     pub(super) fn start(core: Core, conversations: Conversations, typing: TypingIndicators) -> Self {
         let lanes = Arc::new(OrderedLanes::start(&core));
-        Self { receipts: Receipts::start(&core), core, conversations, typing, lanes }
+        Self { receipts: Receipts::start(&core), core, conversations, typing, lanes, recent: Recent::new() }
     }
 
     /// Checks a message and takes its place in the order of the conversation; the result comes when it is stored and emitted.
@@ -137,6 +140,8 @@ impl Messaging {
     /// Errors: `CONVERSATION_NOT_FOUND`, `MESSAGE_NOT_FOUND` (reply), `FORBIDDEN`, `SELF_CONVERSATION_BLOCKED`, `INVALID_PAYLOAD`; later
     /// `CONFLICT`, `OVERLOADED`, `UNAVAILABLE`. Source: docs/protocol.md#dm-send_message.
     pub async fn send_message(&self, user: &CurrentUser, send: SendMessage) -> Result<Pending<SentMessage>> {
+        self.conversations.guard.limits.count(user, Limited::Messages)?;
+        send.content.require_media_from(&self.core.rules.media_hosts)?;
         let Addressed { known, recipient, called } = self.address(user, &send).await?;
         if let Some(reply_to) = send.reply_to {
             let answered = self.core.store.find_message(reply_to).await?;
@@ -215,7 +220,7 @@ impl Messaging {
             (None, None) => return Err(Error::invalid("conversationId or recipientId is required")),
             (Some(_), None) => return Err(Error::ConversationNotFound),
         };
-        require_may_reach(me, &other)?;
+        self.conversations.guard.relations.require(user, &other).await?;
         let pair = crate::models::Pair::new(me.clone(), other.clone()).ok_or(Error::SelfConversationBlocked)?;
         let alias = match &named {
             Some(Named::Unknown(text)) => Some(text.clone()),
@@ -231,13 +236,14 @@ impl Messaging {
             return Ok(Addressed { known, recipient: other, called });
         }
         let open = OpenConversation { recipient: other.clone(), context_type: "general".into(), context_id: None };
-        let (conversation, _) = self.conversations.open(user, open, alias).await?;
+        let (conversation, _) = self.conversations.open_called(user, open, alias).await?;
         Ok(Addressed { known: Arc::new(conversation.membership()), recipient: other, called })
     }
 
     /// Emits a stored message: to the room, to the sending socket, and to those connected elsewhere; each socket hears it once.
     fn tell(&self, known: &Membership, message: &Arc<Message>, from: Option<&Connection>, spelling: &str) {
         let (delivery, key) = (&self.core.delivery, known.key());
+        self.recent.note(message);
         let from_id = from.map(Connection::id);
         let silent = from.filter(|c| !c.hears_own_messages()).map(Connection::id);
         let both = [message.recipient.identity(), message.sender.identity()];
@@ -281,6 +287,7 @@ impl Messaging {
             move || store.send_message(new),
             move |sent| {
                 let both = [sent.message.sender.identity(), sent.message.recipient.identity()];
+                this.recent.note(&sent.message);
                 let event = ServerEvent::MessageReceived(Arc::new(sent.message));
                 this.core.delivery.emit(&Audience::room(known.key()).and_people(both), &event);
             },
@@ -293,7 +300,8 @@ impl Messaging {
     /// Someone else's and unknown ids change nothing.
     /// Errors: `CONVERSATION_NOT_FOUND`. Source: docs/protocol.md#dm-mark_read.
     pub async fn mark_read(&self, user: &CurrentUser, conversation: &str, which: Which) -> Result<ReadMessages> {
-        let known = self.conversations.require(user.participant(), conversation).await?;
+        self.conversations.guard.limits.count(user, Limited::Other)?;
+        let known = self.conversations.require(user, conversation, Operation::MarkRead).await?;
         self.mark_known_read(user, &known, which).await
     }
 
@@ -334,16 +342,24 @@ impl Messaging {
         scope: DeleteScope,
     ) -> Result<MessageId> {
         let id = message_id(message)?;
+        let guard = &self.conversations.guard;
+        guard.limits.count(user, Limited::Other)?;
         let found = self.core.store.find_message(id).await?.ok_or(Error::MessageNotFound)?;
         let known = match self.conversations.resolve(user.participant(), found.conversation_key.as_str()).await? {
             Named::Known(known) => known,
             _ => return Err(Error::MessageNotFound),
         };
         if let Some(text) = conversation
-            && self.conversations.require(user.participant(), text).await?.handle.id != known.handle.id
+            && self.conversations.require(user, text, Operation::MarkRead).await?.handle.id != known.handle.id
         {
             return Err(Error::MessageNotFound);
         }
+        let operation = match scope {
+            DeleteScope::Me => Operation::Hide,
+            DeleteScope::Everyone => Operation::Delete,
+        };
+        let standing = if known.is_participant(user.participant()) { Standing::Party } else { Standing::Admin };
+        guard.decide(user, operation, standing, || id.to_string(), Error::MessageNotFound)?;
         let at = self.core.now();
         let delete = DeleteMessage {
             conversation: known.handle.clone(),
@@ -360,9 +376,6 @@ impl Messaging {
         });
         match scope {
             DeleteScope::Me => {
-                if !known.is_participant(user.participant()) {
-                    return Err(Error::Forbidden("only participants hide a message for themselves".into()));
-                }
                 self.core.store.hide_message(delete).await?.ok_or(Error::MessageNotFound)?;
                 self.core.delivery.emit(&Audience::people([user.identity()]).about(known.key()), &event);
             }

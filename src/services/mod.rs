@@ -1,9 +1,12 @@
 //! The rules. No socket, no HTTP and no database type appears here; a service asks the store, then delivery.
 
+pub mod audit;
 pub mod calling;
 pub mod content;
 pub mod conversations;
+pub mod guard;
 pub mod history;
+pub mod limits;
 pub mod media_tokens;
 pub mod messaging;
 mod ordered;
@@ -11,6 +14,9 @@ pub mod permissions;
 pub mod presence;
 mod profiles;
 mod receipts;
+mod rejoin;
+pub mod relations;
+pub mod sessions;
 pub mod typing;
 
 use std::sync::Arc;
@@ -19,7 +25,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::delivery::{Connection, Delivery};
+use crate::auth::CurrentUser;
+use crate::delivery::{Connection, Delivery, Departure};
 use crate::models::Timestamp;
 use crate::store::Store;
 
@@ -54,13 +61,25 @@ impl Core {
 pub struct Rules {
     /// `DELETE_WINDOW`.
     pub delete_window: Duration,
+    /// `RATE_PROFILE`, `LIMIT_*`.
+    pub rates: limits::RateRules,
+    /// `RELATION_CHECK`.
+    pub relation_check: relations::RelationCheck,
+    /// `MEDIA_HOSTS`.
+    pub media_hosts: content::MediaHosts,
     /// Of calls.
     pub calls: calling::CallRules,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { delete_window: Duration::from_secs(24 * 3600), calls: calling::CallRules::default() }
+        Self {
+            delete_window: Duration::from_secs(24 * 3600),
+            rates: limits::RateRules::default(),
+            relation_check: relations::RelationCheck::default(),
+            media_hosts: content::MediaHosts::default(),
+            calls: calling::CallRules::default(),
+        }
     }
 }
 
@@ -75,6 +94,8 @@ struct Inner {
     typing: typing::TypingIndicators,
     calling: calling::Calling,
     presence: presence::PresenceBook,
+    sessions: sessions::Sessions,
+    guard: guard::Guard,
 }
 
 impl Services {
@@ -82,11 +103,15 @@ impl Services {
     pub fn start(core: Core) -> Self {
         let profiles = profiles::Profiles::new(Arc::clone(&core.store));
         let presence = presence::PresenceBook::new(Arc::clone(&core.delivery));
-        let conversations = conversations::Conversations::new(core.clone(), profiles.clone());
+        let audit = audit::Audit::start(&core);
+        let relations = relations::Relations::new(core.clone(), audit.clone());
+        let guard = guard::Guard { limits: limits::Limits::start(&core), relations, audit: audit.clone() };
+        let sessions = sessions::Sessions::start(&core, audit);
+        let conversations = conversations::Conversations::new(core.clone(), profiles.clone(), guard.clone());
         let typing = typing::TypingIndicators::new(core.clone());
         let messaging = messaging::Messaging::start(core.clone(), conversations.clone(), typing.clone());
-        let calling = calling::Calling::start(core.clone(), messaging.clone(), profiles, presence.clone());
-        Self(Arc::new(Inner { core, conversations, messaging, typing, calling, presence }))
+        let calling = calling::Calling::start(core.clone(), messaging.clone(), profiles, presence.clone(), guard.clone());
+        Self(Arc::new(Inner { core, conversations, messaging, typing, calling, presence, sessions, guard }))
     }
 
     /// What they work with.
@@ -114,17 +139,30 @@ impl Services {
         &self.0.calling
     }
 
+    /// Which credentials are still good.
+    pub fn sessions(&self) -> &sessions::Sessions {
+        &self.0.sessions
+    }
+
+    /// Limits, relations and the audit trail.
+    pub fn guard(&self) -> &guard::Guard {
+        &self.0.guard
+    }
+
     /// A socket was greeted: it is in its personal room from now on, and hears what waits for it.
-    pub fn came(&self, connection: &Arc<Connection>) {
+    pub fn came(&self, user: &CurrentUser, connection: &Arc<Connection>) {
         self.0.core.delivery.connect(connection);
+        self.0.sessions.opened(connection, user);
         self.0.presence.came(connection.identity());
         self.0.calling.came(connection);
+        self.0.messaging.give_back_rooms(connection);
     }
 
     /// A socket is gone. Repeating does nothing.
-    pub fn went(&self, connection: &Connection) {
+    pub fn went(&self, connection: &Connection, departure: Departure) {
         self.0.typing.stop_all(connection.id());
-        self.0.core.delivery.disconnect(connection);
+        self.0.sessions.closed(connection.id());
+        self.0.core.delivery.disconnect(connection, departure);
         if self.0.presence.went(connection.identity()) {
             self.0.calling.went(connection.identity());
         }

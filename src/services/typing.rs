@@ -13,6 +13,9 @@ use crate::error::Result;
 use crate::models::{ConversationKey, Participant};
 
 use super::Core;
+use super::conversations::Named;
+use super::limits::Limited;
+use super::permissions::{Answer, Operation};
 
 /// How long after the last start the stop is sent. Source: docs/protocol.md#typing.
 pub const EXPIRES_AFTER: Duration = Duration::from_secs(5);
@@ -122,7 +125,12 @@ impl TypingIndicators {
 impl super::Services {
     /// Starts or stops typing in the conversation `text` names. Silent where the asker takes no part or nobody opened it yet.
     pub async fn set_typing(&self, user: &CurrentUser, connection: &Connection, text: &str, typing: bool) -> Result<()> {
-        if let super::conversations::Named::Known(known) = self.conversations().resolve(user.participant(), text).await? {
+        // A refusal would show up as an error while somebody types; what is left out, the expiry makes good.
+        if self.guard().limits.count(user, Limited::Typing).is_err() {
+            return Ok(());
+        }
+        let (named, answer) = self.conversations().access(user, text, Operation::Type).await?;
+        if let (Named::Known(known), Answer::Yes) = (named, answer) {
             if typing {
                 self.typing().start(user, connection, known.key());
             } else {

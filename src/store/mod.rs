@@ -9,10 +9,11 @@ pub mod sqlite;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::models::{
-    Call, CallId, CallStatus, CallType, Conversation, ConversationHandle, ConversationKey, EndReason, Feedback, Message, MessageId,
-    MessageStatus, NewCall, NewMessage, Notices, Pair, Participant, Profile, Timestamp,
+    Account, AuditAction, AuditEntry, Call, CallId, CallStatus, CallType, Conversation, ConversationHandle, ConversationKey, EndReason,
+    Feedback, Message, MessageId, MessageStatus, NewCall, NewMessage, Notices, Pair, Participant, ParticipantKind, Profile, Relation,
+    Revocation, Timestamp,
 };
 
 /// A result that is on its way. The place in the store's order was taken when it was made, not when it is awaited.
@@ -116,6 +117,37 @@ pub trait Store: Send + Sync + 'static {
 
     /// Stores what a party thought of a call, if nobody did before. Returns the call as it is now; `None` if there is none.
     async fn rate_call(&self, id: CallId, feedback: Feedback, at: Timestamp) -> Result<Option<Call>>;
+
+    /// Whether the database shows that a user and an astrologer have dealt with each other: a relation of ours, their conversation, or
+    /// what other programs keep (`servicerequests`, `sessions`, `consultations`; the last knows the user by phone only).
+    ///
+    /// `phone` is what the user's token states; without it the driver looks for one in `users`. What is no id is related to nobody.
+    /// Errors: `Unavailable` when another program's collection does not answer in time and nothing else shows it.
+    async fn are_related(&self, user: &str, astrologer: &str, phone: Option<&str>) -> Result<bool>;
+
+    /// Notes that a user and an astrologer have dealt with each other. Repeating changes nothing. True if it was new.
+    ///
+    /// Errors: `InvalidId` when one of the two is no id.
+    async fn add_relation(&self, relation: Relation) -> Result<bool>;
+
+    /// Whether any relation was ever noted.
+    async fn has_relations(&self) -> Result<bool>;
+
+    /// The accounts of these astrologers, in no order; those the database does not know are left out.
+    /// `None` where no program keeps accounts; one that begins to is noticed within a minute.
+    async fn find_accounts(&self, astrologers: &[String]) -> Result<Option<Vec<(String, Account)>>>;
+
+    /// Adds to the audit trail.
+    async fn append_audit(&self, entries: Vec<AuditEntry>) -> Result<()>;
+
+    /// The newest `limit` entries of the audit trail, newest first; only of one kind, and only before a moment, if asked for.
+    async fn audit_trail(&self, action: Option<AuditAction>, before: Option<Timestamp>, limit: usize) -> Result<Vec<AuditEntry>>;
+
+    /// Stores a revocation; a later one for the same person replaces it, an earlier one changes nothing.
+    async fn revoke(&self, revocation: Revocation) -> Result<()>;
+
+    /// All revocations.
+    async fn revocations(&self) -> Result<Vec<Revocation>>;
 
     /// Checks that a write would succeed now.
     async fn check_writable(&self) -> Result<()>;
@@ -365,4 +397,11 @@ pub struct Calls {
     pub has_more: bool,
     /// All that match, up to the cap asked for.
     pub total: u64,
+}
+
+/// The pair of a user and an astrologer. Errors: `InvalidId` when one of the texts is no id.
+fn require_pair(user: &str, astrologer: &str) -> Result<Pair> {
+    let person = |kind, id: &str| Participant::new(kind, id).ok_or_else(|| Error::InvalidId(format!("{kind}: this is no id")));
+    let (user, astrologer) = (person(ParticipantKind::User, user)?, person(ParticipantKind::Astrologer, astrologer)?);
+    Pair::new(user, astrologer).ok_or_else(|| Error::internal("a user is never an astrologer"))
 }

@@ -12,6 +12,7 @@ use tokio::time::Sleep;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::links::Link;
+use super::places::Place;
 
 /// How long a peer may leave a write pending before its connection is given up.
 pub const WRITE_STALL: Duration = Duration::from_secs(10);
@@ -20,22 +21,18 @@ pub const WRITE_STALL: Duration = Duration::from_secs(10);
 pub struct GuardedIo {
     stream: TcpStream,
     link: Arc<Link>,
+    // Here and not beside the HTTP connection: an upgraded stream outlives that.
+    _place: Place,
     // Reading and writing happen in different tasks after an upgrade; each needs a waker of its own.
     cut_read: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     cut_write: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     stalled: Option<Pin<Box<Sleep>>>,
-    stall_after: Duration,
 }
 
 impl GuardedIo {
-    /// Guards `stream`; cutting `link` makes every later read and write fail.
-    pub fn new(stream: TcpStream, link: Arc<Link>) -> Self {
-        Self::with_stall(stream, link, WRITE_STALL)
-    }
-
-    /// The same with another patience for writes, for tests.
-    pub fn with_stall(stream: TcpStream, link: Arc<Link>, stall_after: Duration) -> Self {
-        Self { stream, link, cut_read: None, cut_write: None, stalled: None, stall_after }
+    /// Guards `stream`; cutting `link` makes every later read and write fail. `place` is given back when the stream is dropped.
+    pub fn new(stream: TcpStream, link: Arc<Link>, place: Place) -> Self {
+        Self { stream, link, _place: place, cut_read: None, cut_write: None, stalled: None }
     }
 
     /// The outcome of a write: pending only as long as the peer is expected to read again.
@@ -47,8 +44,7 @@ impl GuardedIo {
         if poll_cut(&self.link, &mut self.cut_write, cx) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        let stall_after = self.stall_after;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall_after)));
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_STALL)));
         ready!(stalled.as_mut().poll(cx));
         // The reader must end too, or the session would wait for its heartbeat.
         self.link.cut();

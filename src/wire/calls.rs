@@ -22,11 +22,16 @@ pub fn initiate(payload: &Payload, callee: Option<Participant>, from: Option<std
     };
     let word = payload.require_text(&["callType"])?;
     let call_type = CallType::parse(word).ok_or_else(|| Error::invalid("callType must be voice or video"))?;
-    let consultation = payload.text(&["consultationId"])?;
-    if consultation.is_some_and(|id| MessageId::parse(id).is_none()) {
+    Ok(InitiateCall { callee, call_type, consultation_id: consultation_id(payload)?, from })
+}
+
+/// The consultation something belongs to.
+pub fn consultation_id(payload: &Payload) -> Result<Option<String>> {
+    let id = payload.text(&["consultationId"])?;
+    if id.is_some_and(|id| MessageId::parse(id).is_none()) {
         return Err(Error::InvalidId("consultationId has 24 hex digits".into()));
     }
-    Ok(InitiateCall { callee, call_type, consultation_id: consultation.map(str::to_ascii_lowercase), from })
+    Ok(id.map(str::to_ascii_lowercase))
 }
 
 /// The astrologer an admin calls: `astrologerId`, or the names of `call:initiate`.

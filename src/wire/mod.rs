@@ -6,7 +6,8 @@ mod requests;
 mod responses;
 
 pub use calls::{
-    CallAck, MediaBody, OfferAck, call_filter, call_id, callee_of_admin, ending, feedback, initiate as initiate_call, parse_call_id,
+    CallAck, MediaBody, OfferAck, call_filter, call_id, callee_of_admin, consultation_id, ending, feedback, initiate as initiate_call,
+    parse_call_id,
 };
 pub use payload::Payload;
 pub use requests::{

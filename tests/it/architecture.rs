@@ -18,9 +18,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Reads and writes the shapes clients use; below the two ways in, above the rules.
     ("wire", &["delivery", "error", "models", "services", "store"]),
     ("handlers", &["auth", "delivery", "error", "models", "services", "transport", "wire"]),
-    ("rest", &["auth", "delivery", "error", "models", "services", "store", "wire"]),
+    ("rest", &["auth", "delivery", "error", "models", "services", "store", "transport", "wire"]),
     ("app", &["auth", "config", "delivery", "handlers", "models", "rest", "server", "services", "store", "transport"]),
-    ("server", &["app", "handlers", "transport"]),
+    ("server", &["app", "error", "handlers", "rest", "transport"]),
 ];
 
 fn rust_files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
@@ -91,7 +91,7 @@ fn only_delivery_emits_only_config_reads_the_environment_only_auth_makes_a_curre
         if name != "src/config.rs" {
             assert!(!source.contains("std::env::") && !source.contains("env::var"), "{name} reads the environment");
         }
-        if name != "src/auth.rs" {
+        if name != "src/auth/claims.rs" {
             let made = source.lines().any(|line| line.contains("CurrentUser {") && !line.contains("-> &CurrentUser {"));
             assert!(!made, "{name} makes a CurrentUser");
         }

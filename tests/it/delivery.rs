@@ -71,7 +71,7 @@ fn whoever_left_hears_nothing_and_cannot_be_put_back_by_a_slow_join() {
     assert!(delivery.join(&connection, &conversation, "admin_a1"));
     assert_eq!(delivery.leave(&connection, "admin_a1"), Some(conversation.clone()));
     assert_eq!(delivery.leave(&connection, "admin_a1"), None);
-    delivery.disconnect(&connection);
+    delivery.disconnect(&connection, samvad::delivery::Departure::OnPurpose);
     assert!(delivery.join(&connection, &conversation, "admin_a1"));
     assert_eq!(delivery.emit(&Audience::room(&conversation).and_people([connection.identity().clone()]), &event()).count(), 0);
     assert!(recorder.take().is_empty());

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use samvad::models::ParticipantKind;
 use samvad::store::Store;
 use serde_json::json;
 
+use crate::support::http::request;
 use crate::support::server::TestServer;
 use crate::support::stores;
 
@@ -89,4 +91,29 @@ mod mongodb {
         super::what_is_stored_first_is_heard_first_whoever_sent_it(stores::mongodb(&database).await).await;
         stores::drop_database(&database).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_beyond_every_end_is_empty_and_a_path_that_is_no_text_names_nothing() {
+    let database = stores::fresh_database();
+    let (sqlite, _folder) = stores::sqlite();
+    for store in [sqlite, stores::mongodb(&database).await] {
+        let server = TestServer::start(store).await;
+        let token = server.token(ParticipantKind::User, "u1");
+        let get = async |path: &str| request(&server.url, "GET", path, Some(&token), None).await;
+        let sent = request(&server.url, "POST", "/api/conversations/admin/messages", Some(&token), Some(&json!({ "content": "x" }))).await;
+        assert_eq!(sent.0, 201, "{}", sent.1);
+        for path in ["/api/conversations/admin/messages", "/api/conversations", "/api/calls/history"] {
+            for page in [i64::MAX as u64 / 100, i64::MAX as u64, u64::MAX] {
+                let (status, answer) = get(&format!("{path}?page={page}&limit=100")).await;
+                assert_eq!((status, &answer["data"]), (200, &json!([])), "{path} {page}: {answer}");
+            }
+        }
+        for path in ["/api/conversations/%FF", "/api/conversations/%FF/messages", "/api/calls/%FF"] {
+            let (status, answer) = get(path).await;
+            assert_eq!((status, &answer["code"]), (400, &json!("INVALID_ID")), "{path}: {answer}");
+        }
+        server.stop().await;
+    }
+    stores::drop_database(&database).await;
 }

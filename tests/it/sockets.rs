@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::client::{Client, Handshake};
+use crate::support::http::masked_text;
 use crate::support::server::{ADMIN_KEY, TestServer};
 use crate::support::stores;
 
@@ -130,17 +131,6 @@ async fn client_that_never_reads(server: &TestServer) -> tokio::net::TcpStream {
     stream
 }
 
-/// A websocket text frame as a client must send it; the mask is zero, so the text stays readable.
-fn masked_text(text: &str) -> Vec<u8> {
-    let length = u16::try_from(text.len()).expect("short");
-    assert!((126..).contains(&length));
-    let mut frame = vec![0x81, 0x80 | 126];
-    frame.extend_from_slice(&length.to_be_bytes());
-    frame.extend_from_slice(&[0; 4]);
-    frame.extend_from_slice(text.as_bytes());
-    frame
-}
-
 #[tokio::test]
 async fn a_client_that_never_reads_is_dropped_and_does_not_hold_up_a_shutdown() {
     let (server, _folder) = server().await;
@@ -186,4 +176,33 @@ async fn going_down_cuts_the_transports_and_keeps_every_acknowledged_message() {
     let id = samvad::models::MessageId::parse(first["message"]["_id"].as_str().expect("an id")).expect("24 hex digits");
     let kept = samvad::store::Store::find_message(&store, id).await.expect("readable");
     assert_eq!(kept.expect("what was acknowledged is kept").content, "0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_clients_are_cut_a_few_at_a_time_while_probes_and_newcomers_hear_that_it_goes_down() {
+    let (store, _folder) = stores::sqlite();
+    let settings = [("RATE_PROFILE", "off"), ("RELATION_CHECK", "off"), ("DRAIN_SECONDS", "1"), ("MAX_SOCKETS_PER_IDENTITY", "1000")];
+    let server = TestServer::start_with(store, &settings).await;
+    let url = server.url.clone();
+    let token = server.token(ParticipantKind::User, "u1");
+    let clients = futures_util::future::join_all((0..300).map(|_| Client::connect(&url, &token))).await;
+    let services = server.services.clone();
+    let connections = move || services.core().delivery.connections();
+    assert_eq!(connections(), 300);
+    let stopping = tokio::spawn(server.stop());
+    let (mut seen, mut asked) = (std::collections::BTreeSet::new(), false);
+    while connections() > 0 {
+        seen.insert(connections());
+        // While several batches are still to come, so that the listener is certainly there.
+        if connections() < 300 && !asked {
+            asked = true;
+            for path in ["/ready", "/socket.io/?EIO=4&transport=polling"] {
+                assert_eq!(crate::support::http::get(&url, crate::support::http::local(1), path, &[]).await.status, 503, "{path}");
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+    assert!(asked && seen.len() > 3, "all were cut at once: {seen:?}");
+    stopping.await.expect("it goes down");
+    drop(clients);
 }

@@ -1,10 +1,11 @@
 //! The load generator: drives a server over loopback websockets, counts what comes back, and says what it cost.
 //!
-//! Each mode is one file (`chat`, `calls`, `typing`, `idle`, `connect`); `table` turns the JSON lines of several runs into medians.
+//! Each mode is one file (`chat`, `calls`, `typing`, `idle`, `connect`, `attack`); `table` turns the JSON lines of several runs into medians.
 //! Below the modes: `stage` (flags and the measured window), `people` (identities and tokens), `session` (one signed-in socket),
 //! `wire` (frames), `ledger`, `cycle` and `histogram` (what is counted), `proc` (what it cost), `report` (how it is told).
 //! Exit code: 0 all well, 1 the run happened but something was lost, doubled, out of order or dropped, 2 wrong flags, 3 could not run.
 
+mod attack;
 mod calls;
 mod chat;
 mod connect;
@@ -49,6 +50,8 @@ enum Mode {
     Idle(idle::Options),
     /// Sign-in storm: connections signed in per second.
     Connect(connect::Options),
+    /// Misbehaves at a fixed pace, so that a chat run beside it shows what honest clients notice.
+    Attack(attack::Options),
     /// Reads JSON lines of earlier chat and calls runs and prints medians as a markdown table.
     Table(table::Options),
 }
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Mode::Typing(options) => runtime(options.common.threads).and_then(|runtime| runtime.block_on(typing::run(options))),
         Mode::Idle(options) => runtime(options.common.threads).and_then(|runtime| runtime.block_on(idle::run(options))),
         Mode::Connect(options) => runtime(options.common.threads).and_then(|runtime| runtime.block_on(connect::run(options))),
+        Mode::Attack(options) => runtime(options.common.threads).and_then(|runtime| runtime.block_on(attack::run(options))),
     };
     finish(outcome.map(Report::tell))
 }

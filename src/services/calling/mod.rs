@@ -21,9 +21,11 @@ use crate::models::{
 use crate::store::{self, CallQuery};
 
 use super::Core;
+use super::guard::Guard;
+use super::limits::Limited;
 use super::media_tokens::{ANY_UID, MediaToken, MediaTokens, channel_name};
 use super::messaging::Messaging;
-use super::permissions::require_may_reach;
+use super::permissions::{Operation, Standing};
 use super::presence::PresenceBook;
 use super::profiles::Profiles;
 use ending::Settled;
@@ -60,6 +62,7 @@ struct Inner {
     messaging: Messaging,
     profiles: Profiles,
     presence: PresenceBook,
+    guard: Guard,
     live: Arc<LiveCalls>,
     settled: Settled,
 }
@@ -125,10 +128,10 @@ pub enum BareOutcome {
 }
 
 impl Calling {
-    pub(super) fn start(core: Core, messaging: Messaging, profiles: Profiles, presence: PresenceBook) -> Self {
+    pub(super) fn start(core: Core, messaging: Messaging, profiles: Profiles, presence: PresenceBook, guard: Guard) -> Self {
         let live = Arc::<LiveCalls>::default();
         let settled = Settled::start(&core, Arc::clone(&live));
-        let this = Self(Arc::new(Inner { core, messaging, profiles, presence, live, settled }));
+        let this = Self(Arc::new(Inner { core, messaging, profiles, presence, guard, live, settled }));
         clockwork::start(&this);
         this
     }
@@ -136,10 +139,11 @@ impl Calling {
     /// Rings somebody.
     ///
     /// Stored first; then the asking socket hears `call:initiated` and `call:token`, the callee `call:incoming`. A callee who talks to
-    /// somebody else is not rung: the call comes back as rejected. Errors: as [`require_may_reach`].
+    /// somebody else is not rung: the call comes back as rejected. Errors: as [`super::relations::Relations::require`], `RATE_LIMITED`.
     pub async fn initiate(&self, user: &CurrentUser, ask: InitiateCall) -> Result<OfferedCall> {
-        let Inner { core, profiles, live, .. } = &*self.0;
-        require_may_reach(user.participant(), &ask.callee)?;
+        let Inner { core, profiles, live, guard, .. } = &*self.0;
+        guard.limits.count(user, Limited::Calls)?;
+        guard.relations.require(user, &ask.callee).await?;
         let pair = Pair::new(user.identity(), ask.callee.clone()).ok_or(Error::SelfConversationBlocked)?;
         let caller_profile = profiles.of(user.participant(), Some(user.profile())).await?;
         let callee_profile = profiles.of(&ask.callee, None).await?;
@@ -204,7 +208,7 @@ impl Calling {
     /// come too late (their socket is also told to stop ringing), `UNAVAILABLE`.
     pub async fn accept(&self, user: &CurrentUser, id: CallId, from: &Arc<Connection>) -> Result<OfferedCall> {
         let _turn = self.0.live.turn(id).await;
-        let (call, side) = self.party_to(user, id).await?;
+        let (call, side) = self.party_to(user, id, Operation::Answer).await?;
         if side == CallSide::Caller {
             return Err(Error::Forbidden("only the callee answers a call".into()));
         }
@@ -250,7 +254,8 @@ impl Calling {
         from: Option<&Arc<Connection>>,
     ) -> Result<Call> {
         let _turn = self.0.live.turn(id).await;
-        let (call, side) = self.party_to(user, id).await?;
+        let operation = if action == CallAction::Reject { Operation::Answer } else { Operation::TakePart };
+        let (call, side) = self.party_to(user, id, operation).await?;
         if action == CallAction::Reject && side == CallSide::Caller {
             return Err(Error::Forbidden("only the callee rejects a call".into()));
         }
@@ -261,7 +266,7 @@ impl Calling {
 
     /// What the shipped app queued while it was offline and sent under the name `call` alone. Source: docs/protocol.md#calls.
     pub async fn bare(&self, user: &CurrentUser, id: CallId, ending: Ending, from: &Arc<Connection>) -> Result<BareOutcome> {
-        let (call, side) = match self.party_to(user, id).await {
+        let (call, side) = match self.party_to(user, id, Operation::TakePart).await {
             Err(Error::CallNotFound) => return Ok(BareOutcome::Ignored),
             found => found?,
         };
@@ -283,7 +288,7 @@ impl Calling {
 
     /// A fresh token for a call one is a party to, also as `call:token` to the asking socket. Errors: `CALL_NOT_FOUND`, `CALL_OVER`.
     pub async fn renew_token(&self, user: &CurrentUser, id: CallId, from: Option<&Arc<Connection>>) -> Result<OfferedCall> {
-        let (call, _) = self.party_to(user, id).await?;
+        let (call, _) = self.party_to(user, id, Operation::TakePart).await?;
         if call.status.is_over() {
             return Err(Error::CallOver);
         }
@@ -305,13 +310,16 @@ impl Calling {
 
     /// A call one is a party to; an admin may look at any. Errors: `CALL_NOT_FOUND`.
     pub async fn get(&self, user: &CurrentUser, id: CallId) -> Result<Call> {
-        let call = self.0.core.store.find_call(id).await?.ok_or(Error::CallNotFound)?;
-        let may_see = user.is_admin() || call.side_of(user.participant()).is_some();
-        may_see.then_some(call).ok_or(Error::CallNotFound)
+        let Inner { core, guard, .. } = &*self.0;
+        guard.limits.count(user, Limited::Other)?;
+        let call = core.store.find_call(id).await?.ok_or(Error::CallNotFound)?;
+        guard.decide(user, Operation::ShowCall, standing(user, &call), || id.to_string(), Error::CallNotFound)?;
+        Ok(call)
     }
 
-    /// One's own calls. Errors: `CALL_NOT_FOUND` for an unknown cursor.
-    pub async fn history(&self, query: CallQuery) -> Result<store::Calls> {
+    /// One's own calls; `query.person` is `user`. Errors: `CALL_NOT_FOUND` for an unknown cursor.
+    pub async fn history(&self, user: &CurrentUser, query: CallQuery) -> Result<store::Calls> {
+        self.0.guard.limits.count(user, Limited::Other)?;
         self.0.core.store.calls_of(query).await
     }
 
@@ -319,7 +327,7 @@ impl Calling {
     ///
     /// Repeating the same is no error. Errors: `CALL_NOT_FOUND`; `CONFLICT` before the end, and when there is other feedback already.
     pub async fn rate(&self, user: &CurrentUser, id: CallId, rating: u8, comment: Option<String>) -> Result<Call> {
-        let (call, _) = self.party_to(user, id).await?;
+        let (call, _) = self.party_to(user, id, Operation::TakePart).await?;
         if !call.status.is_over() {
             return Err(Error::Conflict("the call is not over yet".into()));
         }
@@ -329,11 +337,13 @@ impl Calling {
     }
 
     /// A call and the side `user` is on. Errors: `CALL_NOT_FOUND`, whether it exists or not.
-    async fn party_to(&self, user: &CurrentUser, id: CallId) -> Result<(Call, CallSide)> {
+    async fn party_to(&self, user: &CurrentUser, id: CallId, operation: Operation) -> Result<(Call, CallSide)> {
+        self.0.guard.limits.count(user, Limited::Other)?;
         let call = match self.0.live.get(id) {
             Some(live) if live.unsure.is_none() => live.call,
             _ => self.0.core.store.find_call(id).await?.ok_or(Error::CallNotFound)?,
         };
+        self.0.guard.decide(user, operation, standing(user, &call), || id.to_string(), Error::CallNotFound)?;
         let side = call.side_of(user.participant()).ok_or(Error::CallNotFound)?;
         Ok((call, side))
     }
@@ -350,6 +360,14 @@ impl Calling {
     /// When it is, for what is said about a call.
     fn now(&self) -> Timestamp {
         self.0.core.now()
+    }
+}
+
+fn standing(user: &CurrentUser, call: &Call) -> Standing {
+    match call.side_of(user.participant()) {
+        Some(_) => Standing::Party,
+        None if user.is_admin() => Standing::Admin,
+        None => Standing::Stranger,
     }
 }
 

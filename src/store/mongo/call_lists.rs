@@ -6,7 +6,7 @@ use bson::{Document, doc};
 use tracing::info;
 
 use super::call_document::{self as documents, in_status, names_missing, of_type};
-use super::engine::{Engine, date};
+use super::engine::{Engine, MAX_SKIP, date};
 use crate::error::{Error, Result};
 use crate::models::{Call, CallId, ParticipantKind, Timestamp};
 use crate::store::{CallQuery, Calls, MAX_PAGE};
@@ -25,7 +25,7 @@ impl Engine {
             .calls
             .find(of_person(&query, query.before))
             .sort(doc! { "_id": -1 })
-            .skip(query.skip)
+            .skip(query.skip.min(MAX_SKIP))
             .limit(i64::try_from(limit).unwrap_or(0) + 1);
         let mut found = self.collect("listing the calls of", &query.person, find).await?;
         let has_more = found.len() > limit;

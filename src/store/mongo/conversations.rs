@@ -5,9 +5,9 @@ use mongodb::options::ReturnDocument;
 use tracing::{error, info};
 
 use super::conversation_document::{self as documents, is_keyless, keys_for, people, unread_path};
-use super::engine::{Engine, date};
+use super::engine::{Engine, MAX_SKIP, date};
 use super::failure::{is_duplicate_key, story};
-use super::fields::stored_whole;
+use super::fields::{id_forms, stored_whole};
 use super::message_document::unread;
 use crate::error::{Error, Result};
 use crate::models::{
@@ -146,7 +146,7 @@ impl Engine {
             .conversations
             .find(filter)
             .sort(doc! { "lastMessageAt": -1, "_id": -1 })
-            .skip(page.skip)
+            .skip(page.skip.min(MAX_SKIP))
             .limit(i64::try_from(limit).unwrap_or(0) + 1);
         let total = self.ask("counting the conversations of", person, self.conversations.count_documents(mine));
         let (mut found, total) = tokio::try_join!(self.collect("listing the conversations of", person, find), total)?;
@@ -233,13 +233,9 @@ impl Engine {
             ParticipantKind::Astrologer => "astrologers",
             ParticipantKind::User => "users",
         };
-        let mut ids = vec![Bson::String(person.id().to_owned())];
-        if let Bson::ObjectId(id) = super::fields::stored_id(person.id()) {
-            ids.push(Bson::ObjectId(id));
-        }
         let people = self.database.collection::<Document>(collection);
         let find = people
-            .find_one(doc! { "_id": { "$in": ids } })
+            .find_one(doc! { "_id": { "$in": id_forms(person.id()) } })
             .projection(doc! { "name": 1, "profilePicture": 1, "profileImage": 1, "avatar": 1 });
         let found = self.ask("finding the profile of", person, find).await?;
         // Their documents are not ours: what is no text is left out.

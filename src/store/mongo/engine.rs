@@ -15,9 +15,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::failure::{self, failed};
+use super::others::Presence;
 use super::repair::Repairs;
 use crate::error::{Error, Result};
 use crate::models::{CallId, ConversationId, IdClock, MessageId, Timestamp};
+
+/// The most entries a list may skip: far beyond every end, and with any limit still a number the database can count to.
+pub(super) const MAX_SKIP: u64 = 1 << 53;
 
 /// No single request to the database takes longer; past it the outcome is unknown.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -31,6 +35,11 @@ pub(super) struct Engine {
     pub(super) conversations: Collection<Document>,
     pub(super) messages: Collection<Document>,
     pub(super) calls: Collection<Document>,
+    pub(super) relations: Collection<Document>,
+    pub(super) audit: Collection<Document>,
+    pub(super) revocations: Collection<Document>,
+    /// Whether another program keeps accounts of astrologers.
+    pub(super) accounts: Presence,
     /// Commands sent as they are inherit nothing from the client.
     pub(super) write_concern: Document,
     /// Set once indexes are there and the newest id is known: the proof that writing is safe.
@@ -48,6 +57,10 @@ impl Engine {
             conversations: database.collection("directconversations"),
             messages: database.collection("directmessages"),
             calls: database.collection("calls"),
+            relations: database.collection("samvadrelations"),
+            audit: database.collection("samvadaudit"),
+            revocations: database.collection("samvadrevocations"),
+            accounts: Presence::default(),
             client,
             database,
             write_concern,

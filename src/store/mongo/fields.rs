@@ -195,6 +195,12 @@ pub(super) fn stored_whole(number: i64) -> Bson {
     i32::try_from(number).map_or(Bson::Int64(number), Bson::Int32)
 }
 
+/// Every way an id may be stored by another program: as text, and as ObjectId where it looks like one.
+pub(super) fn id_forms(text: &str) -> Vec<Bson> {
+    let object_id = ObjectId::parse_str(text).map(Bson::ObjectId);
+    std::iter::once(Bson::String(text.to_owned())).chain(object_id).collect()
+}
+
 /// An id as ObjectId where it looks like one, else as text.
 pub(super) fn stored_id(text: &str) -> Bson {
     ObjectId::parse_str(text).map_or_else(|_| Bson::String(text.to_owned()), Bson::ObjectId)

@@ -45,7 +45,14 @@ pub(super) async fn ensure(engine: &Engine) -> Result<()> {
     create(calls, doc! { "recipientId": 1, "_id": -1 }, None).await?;
     // What needs somebody: few calls, however many there have been.
     let open = IndexOptions::builder().partial_filter_expression(doc! { "open": true }).build();
-    create(calls, doc! { "open": 1, "ringDeadline": 1, "endedAt": 1 }, Some(open)).await
+    create(calls, doc! { "open": 1, "ringDeadline": 1, "endedAt": 1 }, Some(open)).await?;
+
+    // Each is noted once.
+    create(&engine.relations, doc! { "userId": 1, "astrologerId": 1 }, Some(IndexOptions::builder().unique(true).build())).await?;
+    create(&engine.revocations, doc! { "personType": 1, "personId": 1 }, Some(IndexOptions::builder().unique(true).build())).await?;
+    // The trail, whole or of one kind.
+    create(&engine.audit, doc! { "at": -1, "_id": -1 }, None).await?;
+    create(&engine.audit, doc! { "action": 1, "at": -1, "_id": -1 }, None).await
 }
 
 /// One conversation per key. Conversations of the original schema have none, and all of them would collide: they get theirs first.

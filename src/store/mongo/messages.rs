@@ -3,7 +3,7 @@
 use bson::{Document, doc};
 
 use super::conversations::earlier;
-use super::engine::{Engine, date};
+use super::engine::{Engine, MAX_SKIP, date};
 use super::message_document::{self as documents, Filing, filing, not_set, of_conversation};
 use crate::error::{Error, Result};
 use crate::models::{ConversationHandle, Message, MessageId, Timestamp};
@@ -58,7 +58,7 @@ impl Engine {
             .messages
             .find(filter)
             .sort(doc! { "createdAt": direction, "_id": direction })
-            .skip(skip)
+            .skip(skip.min(MAX_SKIP))
             .limit(i64::try_from(limit).unwrap_or(0) + 1);
         let mut found = self.collect("reading messages of conversation", &conversation.key, find).await?;
         let has_more = found.len() > limit;

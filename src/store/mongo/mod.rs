@@ -3,6 +3,7 @@
 //! What changes the order of a conversation goes through a lane (`lanes`), where sends (`append`) and reads (`reads`) are batched.
 //! Everything else asks the database at once. Only single-document atomicity is used: no transactions, no change streams, no
 //! pipelines, so that DocumentDB and FerretDB have a chance. Source of the shapes: docs/protocol.md#models.
+//! Collections of other programs (`others`) are only read.
 
 mod append;
 mod call_document;
@@ -20,8 +21,10 @@ mod lanes;
 mod marks;
 mod message_document;
 mod messages;
+mod others;
 mod reads;
 mod repair;
+mod trust;
 mod updates;
 
 use std::sync::Arc;
@@ -39,8 +42,8 @@ use super::{
 };
 use crate::error::Result;
 use crate::models::{
-    Call, CallId, Conversation, ConversationHandle, Feedback, Message, MessageId, NewCall, NewMessage, Notices, Participant, Profile,
-    Timestamp,
+    Account, AuditAction, AuditEntry, Call, CallId, Conversation, ConversationHandle, Feedback, Message, MessageId, NewCall, NewMessage,
+    Notices, Participant, Profile, Relation, Revocation, Timestamp,
 };
 
 /// How long `close` waits for what is queued.
@@ -174,6 +177,48 @@ impl Store for MongoStore {
     async fn rate_call(&self, id: CallId, feedback: Feedback, at: Timestamp) -> Result<Option<Call>> {
         self.engine.clock()?;
         self.engine.rate_call(id, feedback, at).await
+    }
+
+    async fn are_related(&self, user: &str, astrologer: &str, phone: Option<&str>) -> Result<bool> {
+        self.engine.check_open()?;
+        let Ok(pair) = super::require_pair(user, astrologer) else { return Ok(false) };
+        self.engine.are_related(&pair, phone).await
+    }
+
+    async fn add_relation(&self, relation: Relation) -> Result<bool> {
+        self.engine.clock()?;
+        super::require_pair(&relation.user, &relation.astrologer)?;
+        self.engine.add_relation(&relation).await
+    }
+
+    async fn has_relations(&self) -> Result<bool> {
+        self.engine.check_open()?;
+        self.engine.has_relations().await
+    }
+
+    async fn find_accounts(&self, astrologers: &[String]) -> Result<Option<Vec<(String, Account)>>> {
+        self.engine.check_open()?;
+        self.engine.find_accounts(astrologers).await
+    }
+
+    async fn append_audit(&self, entries: Vec<AuditEntry>) -> Result<()> {
+        self.engine.clock()?;
+        self.engine.append_audit(&entries).await
+    }
+
+    async fn audit_trail(&self, action: Option<AuditAction>, before: Option<Timestamp>, limit: usize) -> Result<Vec<AuditEntry>> {
+        self.engine.check_open()?;
+        self.engine.audit_trail(action, before, limit).await
+    }
+
+    async fn revoke(&self, revocation: Revocation) -> Result<()> {
+        self.engine.clock()?;
+        self.engine.revoke(&revocation).await
+    }
+
+    async fn revocations(&self) -> Result<Vec<Revocation>> {
+        self.engine.check_open()?;
+        self.engine.revocations().await
     }
 
     async fn check_writable(&self) -> Result<()> {

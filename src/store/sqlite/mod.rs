@@ -1,7 +1,7 @@
 //! The embedded store: one SQLite file in a folder of its own, nothing to install.
 //!
 //! Changes queue for one thread (`writer`) that commits whatever waits as one transaction; reads go to a few threads beside it
-//! (`readers`). `schema` has the tables; `conversations`, `messages`, `marks` and `calls` have the statements.
+//! (`readers`). `schema` has the tables; `conversations`, `messages`, `marks`, `calls` and `trust` have the statements.
 
 mod calls;
 mod conversations;
@@ -12,6 +12,7 @@ mod messages;
 mod readers;
 mod rows;
 mod schema;
+mod trust;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -28,8 +29,8 @@ use super::{
 };
 use crate::error::{Error, Result};
 use crate::models::{
-    Call, CallId, Conversation, ConversationHandle, Feedback, IdClock, Message, MessageId, NewCall, NewMessage, Notices, Participant,
-    Profile, Timestamp,
+    Account, AuditAction, AuditEntry, Call, CallId, Conversation, ConversationHandle, Feedback, IdClock, Message, MessageId, NewCall,
+    NewMessage, Notices, Participant, Profile, Relation, Revocation, Timestamp,
 };
 
 /// Conversations, messages and calls in `samvad.db` of the data folder.
@@ -233,6 +234,42 @@ impl Store for SqliteStore {
 
     async fn rate_call(&self, id: CallId, feedback: Feedback, at: Timestamp) -> Result<Option<Call>> {
         self.write(move |connection, _| calls::rate(connection, id, feedback, at)).await
+    }
+
+    async fn are_related(&self, user: &str, astrologer: &str, _phone: Option<&str>) -> Result<bool> {
+        // No other program writes to the file, so nothing in it is known by phone.
+        let Ok(pair) = super::require_pair(user, astrologer) else { return Ok(false) };
+        self.readers.ask(move |connection| trust::are_related(connection, &pair)).await
+    }
+
+    async fn add_relation(&self, relation: Relation) -> Result<bool> {
+        super::require_pair(&relation.user, &relation.astrologer)?;
+        self.write(move |connection, _| trust::relate(connection, &relation)).await
+    }
+
+    async fn has_relations(&self) -> Result<bool> {
+        self.readers.ask(trust::has_relations).await
+    }
+
+    async fn find_accounts(&self, _astrologers: &[String]) -> Result<Option<Vec<(String, Account)>>> {
+        // The file holds nothing beside our own tables.
+        Ok(None)
+    }
+
+    async fn append_audit(&self, entries: Vec<AuditEntry>) -> Result<()> {
+        self.write(move |connection, _| trust::append_audit(connection, &entries)).await
+    }
+
+    async fn audit_trail(&self, action: Option<AuditAction>, before: Option<Timestamp>, limit: usize) -> Result<Vec<AuditEntry>> {
+        self.readers.ask(move |connection| trust::audit_trail(connection, action, before, limit)).await
+    }
+
+    async fn revoke(&self, revocation: Revocation) -> Result<()> {
+        self.write(move |connection, _| trust::revoke(connection, &revocation)).await
+    }
+
+    async fn revocations(&self) -> Result<Vec<Revocation>> {
+        self.readers.ask(trust::revocations).await
     }
 
     async fn check_writable(&self) -> Result<()> {

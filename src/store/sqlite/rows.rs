@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use rusqlite::Row;
-use rusqlite::types::FromSql;
+use rusqlite::types::{FromSql, ValueRef};
 
 use super::errors::Undecodable;
 use crate::error::{Error, Result, Source};
 use crate::models::message::{CallLog, Media};
 use crate::models::{
-    Call, CallId, CallStatus, CallType, Conversation, ConversationHandle, ConversationId, ConversationKey, EndReason, Feedback,
-    LastMessage, Member, Message, MessageId, MessageStatus, MessageType, Notices, Participant, ParticipantKind, Profile, Timestamp,
+    AuditAction, AuditEntry, Call, CallId, CallStatus, CallType, Conversation, ConversationHandle, ConversationId, ConversationKey,
+    EndReason, Feedback, LastMessage, Member, Message, MessageId, MessageStatus, MessageType, Notices, Participant, ParticipantKind,
+    Profile, Revocation, Timestamp,
 };
 
 /// The columns [`message`] reads, in its order. The key comes from the conversation, where it is kept once.
@@ -143,6 +144,44 @@ pub(super) fn call(row: &Row<'_>) -> Result<Call> {
     })
 }
 
+/// The columns [`audit_entry`] reads, in its order.
+macro_rules! audit_columns {
+    () => {
+        "number, at, actor, action, subject, detail"
+    };
+}
+pub(super) use audit_columns;
+
+/// Reads a row of [`audit_columns`].
+pub(super) fn audit_entry(row: &Row<'_>) -> Result<AuditEntry> {
+    decode("audit entry", row, |cells| {
+        cells.skip();
+        Ok(AuditEntry {
+            at: cells.time()?,
+            actor: cells.take()?,
+            action: cells.word(AuditAction::parse)?,
+            subject: cells.take()?,
+            detail: cells.take()?,
+        })
+    })
+}
+
+/// The columns [`revocation`] reads, in its order.
+macro_rules! revocation_columns {
+    () => {
+        "person, kind, person, until"
+    };
+}
+pub(super) use revocation_columns;
+
+/// Reads a row of [`revocation_columns`].
+pub(super) fn revocation(row: &Row<'_>) -> Result<Revocation> {
+    decode("revocation", row, |cells| {
+        cells.skip();
+        Ok(Revocation { person: cells.participant()?, until: cells.time()? })
+    })
+}
+
 /// Notices as a number: one bit for each of [`Notices::WORDS`].
 pub(super) fn notice_bits(notices: Notices) -> u8 {
     notices.flags().into_iter().rev().fold(0, |bits, flag| bits << 1 | u8::from(flag))
@@ -159,10 +198,17 @@ pub(super) fn sql_count(n: impl TryInto<i64>) -> i64 {
 
 /// Runs `read` over the cells of a row whose first one is the id to blame.
 fn decode<T>(table: &'static str, row: &Row<'_>, read: impl FnOnce(&mut Cells<'_, '_>) -> Result<T, Source>) -> Result<T> {
-    read(&mut Cells { row, next: 0 }).map_err(|source| {
-        let id = row.get::<_, [u8; 12]>(0).map_or_else(|_| "without id".to_owned(), |id| MessageId::from_bytes(id).to_string());
-        Error::internal(Undecodable { table, id, source })
-    })
+    read(&mut Cells { row, next: 0 }).map_err(|source| Error::internal(Undecodable { table, id: name(row), source }))
+}
+
+/// What the first cell says: an id, a number or a text.
+fn name(row: &Row<'_>) -> String {
+    match row.get_ref(0) {
+        Ok(ValueRef::Integer(number)) => number.to_string(),
+        Ok(ValueRef::Text(text)) => String::from_utf8_lossy(text).into_owned(),
+        Ok(ValueRef::Blob(id)) => id.try_into().map_or_else(|_| "without id".to_owned(), |id| MessageId::from_bytes(id).to_string()),
+        _ => "without id".to_owned(),
+    }
 }
 
 fn known<T>(word: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, Source> {
@@ -261,5 +307,11 @@ mod tests {
             source.to_string(),
             "cannot decode member of conversation 690000000000000000000005: the word \"martian\" means nothing here"
         );
+        let error = connection.query_row("SELECT 7, 0, 'a', 'gossip', 's', NULL", [], |row| Ok(audit_entry(row))).unwrap().unwrap_err();
+        let Error::Internal(source) = error else { panic!("{error:?}") };
+        assert_eq!(source.to_string(), "cannot decode audit entry 7: the word \"gossip\" means nothing here");
+        let error = connection.query_row("SELECT 'u1', 'martian', 'u1', 0", [], |row| Ok(revocation(row))).unwrap().unwrap_err();
+        let Error::Internal(source) = error else { panic!("{error:?}") };
+        assert_eq!(source.to_string(), "cannot decode revocation u1: the word \"martian\" means nothing here");
     }
 }

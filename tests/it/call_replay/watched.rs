@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use async_trait::async_trait;
 use samvad::error::Result;
 use samvad::models::{
-    Call, CallId, Conversation, ConversationHandle, Feedback, Message, MessageId, NewCall, NewMessage, Notices, Participant, Profile,
-    Timestamp,
+    Account, AuditAction, AuditEntry, Call, CallId, Conversation, ConversationHandle, Feedback, Message, MessageId, NewCall, NewMessage,
+    Notices, Participant, Profile, Relation, Revocation, Timestamp,
 };
 use samvad::store::{
     CallChange, CallQuery, Calls, Change, ConversationPage, Conversations, DeleteMessage, Lookup, MarkRead, MessageQuery, Messages,
@@ -171,6 +171,38 @@ impl Store for Watched {
 
     async fn rate_call(&self, id: CallId, feedback: Feedback, at: Timestamp) -> Result<Option<Call>> {
         hand_on!(self.rate_call(id, feedback, at))
+    }
+
+    async fn are_related(&self, user: &str, astrologer: &str, phone: Option<&str>) -> Result<bool> {
+        hand_on!(self.are_related(user, astrologer, phone))
+    }
+
+    async fn add_relation(&self, relation: Relation) -> Result<bool> {
+        hand_on!(self.add_relation(relation))
+    }
+
+    async fn has_relations(&self) -> Result<bool> {
+        hand_on!(self.has_relations())
+    }
+
+    async fn find_accounts(&self, astrologers: &[String]) -> Result<Option<Vec<(String, Account)>>> {
+        hand_on!(self.find_accounts(astrologers))
+    }
+
+    async fn append_audit(&self, entries: Vec<AuditEntry>) -> Result<()> {
+        hand_on!(self.append_audit(entries))
+    }
+
+    async fn audit_trail(&self, action: Option<AuditAction>, before: Option<Timestamp>, limit: usize) -> Result<Vec<AuditEntry>> {
+        hand_on!(self.audit_trail(action, before, limit))
+    }
+
+    async fn revoke(&self, revocation: Revocation) -> Result<()> {
+        hand_on!(self.revoke(revocation))
+    }
+
+    async fn revocations(&self) -> Result<Vec<Revocation>> {
+        hand_on!(self.revocations())
     }
 
     async fn check_writable(&self) -> Result<()> {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 /// How long an expected packet may take.
@@ -33,8 +34,17 @@ pub enum Handshake {
 impl Client {
     /// Connects to `url` (`http://…`) with this auth object.
     pub async fn handshake(url: &str, auth: &Value) -> Handshake {
+        Self::handshake_with(url, auth, &[]).await
+    }
+
+    /// The same with these headers.
+    pub async fn handshake_with(url: &str, auth: &Value, headers: &[(&'static str, &str)]) -> Handshake {
         let address = format!("{}/socket.io/?EIO=4&transport=websocket", url.replacen("http", "ws", 1));
-        let (socket, _) = connect_async(address).await.expect("the websocket opens");
+        let mut request = address.into_client_request().expect("an address");
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().expect("a header value"));
+        }
+        let (socket, _) = connect_async(request).await.expect("the websocket opens");
         let mut client = Self { socket, heard: VecDeque::new(), acks: Vec::new(), next_ack: 1 };
         assert!(client.frame().await.starts_with('0'), "the Engine.IO handshake comes first");
         client.raw(format!("40{auth}")).await;
@@ -88,6 +98,10 @@ impl Client {
     /// Takes in one frame.
     async fn listen(&mut self) {
         let frame = self.frame().await;
+        self.take_in(&frame);
+    }
+
+    fn take_in(&mut self, frame: &str) {
         if let Some(event) = frame.strip_prefix("42") {
             let parts: Vec<Value> = serde_json::from_str(event).expect("an event is a JSON array");
             assert_eq!(parts.len(), 2, "exactly one argument: {event}");
@@ -96,6 +110,7 @@ impl Client {
         } else if let Some(ack) = frame.strip_prefix("43") {
             let body = ack.find('[').expect("an ack has a body");
             let answer: Vec<Value> = serde_json::from_str(&ack[body..]).expect("JSON");
+            assert_eq!(answer.len(), 1, "exactly one answer: {frame}");
             self.acks.push((ack[..body].parse().expect("an id"), answer.into_iter().next().expect("one answer")));
         } else {
             panic!("an unexpected frame: {frame}");
@@ -113,6 +128,19 @@ impl Client {
         self.next_ack += 1;
         self.raw(format!("42{id}{}", json!([event, payload]))).await;
         id
+    }
+
+    /// The same with `["name", …]` as it is written here.
+    pub async fn ask_raw(&mut self, body: &str) -> u64 {
+        let id = self.next_ack;
+        self.next_ack += 1;
+        self.raw(format!("42{id}{body}")).await;
+        id
+    }
+
+    /// The answers that came and were not asked for yet.
+    pub fn answers_so_far(&mut self) -> Vec<(u64, Value)> {
+        self.acks.drain(..).collect()
     }
 
     /// The answer to a question asked before.
@@ -155,5 +183,26 @@ impl Client {
         let mut heard: Vec<_> = self.heard.drain(..).collect();
         heard.retain(|(name, _)| name != "stats");
         heard
+    }
+
+    /// The same, or `None` when the server has closed the line meanwhile.
+    pub async fn heard_unless_closed(&mut self) -> Option<Vec<(String, Value)>> {
+        let id = self.next_ack;
+        self.next_ack += 1;
+        self.socket.send(Message::text(format!("42{id}[\"get_stats\"]"))).await.ok()?;
+        loop {
+            if let Some(at) = self.acks.iter().position(|(known, _)| *known == id) {
+                self.acks.remove(at);
+                let mut heard: Vec<_> = self.heard.drain(..).collect();
+                heard.retain(|(name, _)| name != "stats");
+                return Some(heard);
+            }
+            let frame = self.frame_or_end().await?;
+            // The server takes its leave.
+            if frame == "1" || frame == "41" {
+                return None;
+            }
+            self.take_in(&frame);
+        }
     }
 }

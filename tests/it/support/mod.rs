@@ -1,6 +1,9 @@
 //! Tools of the tests: a server in this process, clients that speak raw Socket.IO, stores of either kind.
 
+pub mod attacker;
 pub mod client;
+pub mod http;
+pub mod issuer;
 pub mod mongo;
 pub mod people;
 pub mod program;

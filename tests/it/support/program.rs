@@ -3,15 +3,18 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use samvad::models::{Participant, ParticipantKind};
 
-const SECRET: &str = "a secret of the crash tests";
+/// The secret these programs sign tokens with.
+pub const SECRET: &str = "a secret of the crash tests";
 
 /// A running program.
 pub struct Program {
     child: Child,
+    printed: Arc<Mutex<String>>,
     /// Where it listens, as `http://…`.
     pub url: String,
 }
@@ -19,14 +22,21 @@ pub struct Program {
 impl Program {
     /// Starts it on `folder`, or on a database (URI, name), with further settings.
     pub fn start(folder: &Path, mongo: Option<&(String, String)>, settings: &[(&str, &str)]) -> Self {
+        Self::start_logging_to(Stdio::inherit(), folder, mongo, settings)
+    }
+
+    /// The same with its log lines written elsewhere.
+    pub fn start_logging_to(log: Stdio, folder: &Path, mongo: Option<&(String, String)>, settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_samvad"));
         command.current_dir(folder).env_clear();
-        command.envs([("PORT", "0"), ("JWT_SECRET", SECRET), ("RUST_LOG", "warn")]).env("DATA_DIR", folder);
+        command
+            .envs([("PORT", "0"), ("JWT_SECRET", SECRET), ("RUST_LOG", "warn"), ("RATE_PROFILE", "off"), ("RELATION_CHECK", "off")])
+            .env("DATA_DIR", folder);
         command.envs(settings.iter().copied());
         if let Some((uri, database)) = mongo {
             command.envs([("MONGODB_URI", uri), ("MONGODB_DB", database)]);
         }
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let url = lines.find_map(|line| {
             let line = line.expect("text");
@@ -34,8 +44,22 @@ impl Program {
             Some(url.to_owned())
         });
         // What is printed later must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, url: url.expect("it prints where it listens") }
+        let printed = Arc::new(Mutex::new(String::new()));
+        let kept = Arc::clone(&printed);
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| *kept.lock().expect("not poisoned") += &line));
+        Self { child, printed, url: url.expect("it prints where it listens") }
+    }
+
+    /// What it printed after the line that says where it listens.
+    pub fn printed(&self) -> String {
+        self.printed.lock().expect("not poisoned").clone()
+    }
+
+    /// Its resident memory.
+    pub fn rss_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it still runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
     /// SIGKILL, to this pid alone.

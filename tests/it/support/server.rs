@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use samvad::app::App;
-use samvad::auth::Verifier;
+use samvad::auth::{RefreshPace, Verifier};
 use samvad::config::{Config, Raw};
 use samvad::models::{Participant, ParticipantKind};
 use samvad::server::Server;
 use samvad::services::Services;
 use samvad::store::Store;
+use samvad::transport::{Links, Places};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -19,35 +20,62 @@ use super::client::Client;
 /// The shared admin key of every test server.
 pub const ADMIN_KEY: &str = "an admin key of the tests";
 
+const SECRET: &str = "a secret of the tests";
+
 /// A running server; dropping it cuts it off without ceremony.
 pub struct TestServer {
     /// Where it listens, as `http://…`.
     pub url: String,
     /// Its rules.
     pub services: Services,
+    /// Its TCP connections.
+    pub places: Places,
+    /// Which session runs over which of them.
+    pub links: Links,
     verifier: Verifier,
     stop: CancellationToken,
     running: JoinHandle<()>,
 }
 
 impl TestServer {
-    /// Starts one over this store.
+    /// Starts one over this store. Nobody is too fast for it.
     pub async fn start(store: Arc<dyn Store>) -> Self {
-        let config = Config::parse(&Raw::from_pairs([("PORT", "0")])).expect("legal settings");
-        let verifier = Verifier::new("a secret of the tests", Some(ADMIN_KEY.into()));
+        Self::start_with(store, &[("RATE_PROFILE", "off"), ("RELATION_CHECK", "off")]).await
+    }
+
+    /// Starts one with these settings, which believes [`ADMIN_KEY`] and tokens of [`TestServer::sign`].
+    pub async fn start_with(store: Arc<dyn Store>, settings: &[(&str, &str)]) -> Self {
+        Self::serve(store, settings, |_| Verifier::new(SECRET, Some(ADMIN_KEY.into()))).await
+    }
+
+    /// Starts one with these settings, which believes whom they make known.
+    pub async fn start_believing(store: Arc<dyn Store>, settings: &[(&str, &str)], pace: RefreshPace) -> Self {
+        Self::serve(store, settings, |config| Verifier::from_config(config, pace).expect("readable keys")).await
+    }
+
+    async fn serve(store: Arc<dyn Store>, settings: &[(&str, &str)], verifier: impl FnOnce(&Config) -> Verifier) -> Self {
+        let pairs = [("PORT", "0")].into_iter().chain(settings.iter().copied());
+        let config = Config::parse(&Raw::from_pairs(pairs)).expect("legal settings");
+        let verifier = verifier(&config);
         let app = App::new(&config, verifier.clone(), store);
-        let services = app.services.clone();
+        let (services, places, links) = (app.services.clone(), app.places.clone(), app.links.clone());
         let server = Server::bind(app, SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
         let url = format!("http://{}", server.address());
         let stop = CancellationToken::new();
         let running = tokio::spawn(server.run(stop.clone()));
-        Self { url, services, verifier, stop, running }
+        Self { url, services, places, links, verifier, stop, running }
     }
 
     /// A token for this person.
     pub fn token(&self, kind: ParticipantKind, id: &str) -> String {
         let person = Participant::new(kind, id).expect("a legal id");
         self.verifier.mint(&person, Some(&format!("Name of {id}")), Duration::from_secs(600)).expect("signs")
+    }
+
+    /// Claims signed with the server's secret.
+    pub fn sign(&self, claims: &serde_json::Value) -> String {
+        let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+        jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).expect("signs")
     }
 
     /// A connected user.

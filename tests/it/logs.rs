@@ -1,0 +1,170 @@
+//! What is written to the log, and what refusals and `samvad config` say: never a token, a secret or what people say.
+
+use std::fs::File;
+use std::process::{Command, Stdio};
+
+use samvad::models::ParticipantKind;
+use serde_json::json;
+
+use crate::support::client::{Client, Handshake};
+use crate::support::http::{get, local, send};
+use crate::support::program::{Program, SECRET, token};
+use crate::support::stores;
+
+const ADMIN_KEY: &str = "the-planted-admin-key-0815";
+const CERTIFICATE: &str = "5cfd2fd1755d40ecb72977518be15d3b";
+const TEXT: &str = "the planted text of a message";
+/// Everything, also where a longer target tries to get around the cap.
+const EVERYTHING: &str = "trace,socketioxide::client=trace,socketioxide=trace,engineioxide::transport=trace,hyper=trace,hyper::proto::h1=trace,\
+                          tungstenite=trace,tungstenite::protocol=trace,mongodb=trace,mongodb::command=trace,log=trace";
+
+async fn nothing_private_is_logged(mongo: Option<(String, String)>, format: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("log");
+    let settings = [
+        ("RUST_LOG", EVERYTHING),
+        ("LOG_FORMAT", format),
+        ("ADMIN_SECRET_KEY", ADMIN_KEY),
+        ("ALLOW_QUERY_TOKEN", "on"),
+        ("RATE_PROFILE", "off"),
+        ("RELATION_CHECK", "off"),
+        ("AGORA_APP_ID", "970ca35de60c44645bbae8a215061b33"),
+        ("AGORA_APP_CERTIFICATE", CERTIFICATE),
+    ];
+    let program = Program::start_logging_to(Stdio::from(File::create(&log).expect("a file")), folder.path(), mongo.as_ref(), &settings);
+    let (user, astrologer) = (token(ParticipantKind::User, "u1"), token(ParticipantKind::Astrologer, "a1"));
+    let bearer = format!("Bearer {user}");
+    let url = program.url.as_str();
+
+    // Every place a credential may be in.
+    let mut heard = Client::connect(url, &astrologer).await;
+    let mut client = Client::connect(url, &user).await;
+    let mut admin = Client::connect(url, ADMIN_KEY).await;
+    let Handshake::Accepted(by_header) = Client::handshake_with(url, &json!({}), &[("authorization", &bearer)]).await else {
+        panic!("refused")
+    };
+    // What is said to those who are refused.
+    let mut refusals = String::new();
+    for wrong in [format!("{ADMIN_KEY}-wrong"), format!("{user}x"), format!("{CERTIFICATE}.{CERTIFICATE}.{CERTIFICATE}")] {
+        let Handshake::Refused(why) = Client::handshake(url, &json!({ "token": wrong })).await else { panic!("accepted") };
+        refusals += &why;
+        for headers in [[("Authorization", wrong.as_str())], [("x-admin-key", wrong.as_str())]] {
+            let refused = get(url, local(2), &format!("/api/conversations?token={wrong}"), &headers).await;
+            assert_eq!(refused.status, 401);
+            refusals += &format!("{refused:?}");
+        }
+    }
+    for version in [3, 4] {
+        let polled = get(url, local(2), &format!("/socket.io/?EIO={version}&transport=polling&token={user}"), &[]).await;
+        assert_eq!(polled.status, 200);
+    }
+
+    // Every way to say something, also in a wrong shape.
+    let payload = json!({ "recipientId": "a1", "recipientType": "astrologer", "content": TEXT });
+    assert_eq!(client.call("dm:send_message", &payload).await["ok"], true);
+    heard.expect("dm:new_message").await;
+    assert_eq!(admin.call("dm:send_message", &payload).await["ok"], true);
+    for wrong in [json!({ "content": { "is": TEXT } }), json!({ "conversationId": TEXT, "content": TEXT }), json!([TEXT]), json!(TEXT)] {
+        let refused = [client.call("dm:send_message", &wrong).await, client.call(TEXT, &wrong).await];
+        assert!(refused.iter().all(|refused| refused["ok"] == false));
+        refusals += &format!("{refused:?}");
+    }
+    for wrong in [
+        json!({ "recipientId": "a1", "recipientType": "astrologer", "content": TEXT, "messageType": TEXT }),
+        json!({ "recipientId": "a1", "recipientType": "astrologer", "content": TEXT, "mediaUrl": format!("http://{ADMIN_KEY}") }),
+        json!({ "recipientId": "a1", "recipientType": "astrologer", "content": TEXT.repeat(1_000) }),
+        json!({ "recipientId": TEXT, "recipientType": TEXT, "content": TEXT }),
+        json!({ "recipientId": "u1", "recipientType": "user", "content": TEXT, "clientMessageId": TEXT.repeat(10) }),
+    ] {
+        let refused = client.call("dm:send_message", &wrong).await;
+        assert_eq!(refused["ok"], false, "{refused}");
+        refusals += &refused.to_string();
+        let refused =
+            send(url, local(2), "POST", "/api/conversations/user_u1_a1/messages", &[("Authorization", &bearer)], &wrong.to_string()).await;
+        assert!(refused.status >= 400, "{refused:?}");
+        refusals += &format!("{refused:?}");
+    }
+    for refresh in [json!({ "token": ADMIN_KEY }), json!({ "token": format!("{user}x") }), json!({ "token": { "is": ADMIN_KEY } })] {
+        refusals += &client.call("auth:refresh", &refresh).await.to_string();
+    }
+    for (_, told) in client.heard_so_far().await.into_iter().filter(|(name, _)| name == "error" || name.ends_with(":error")) {
+        // The one thing that is repeated is the text the asker gave as the id of a conversation.
+        let told = json!({ "message": told["message"], "error": told["error"], "code": told["code"] });
+        refusals += &told.to_string();
+    }
+    assert_eq!(client.call("dm:history", &json!({ "conversationId": "user_u1_a1" })).await["ok"], true);
+    assert_eq!(
+        client.call("call:initiate", &json!({ "calleeId": "a1", "calleeType": "astrologer", "callType": "voice" })).await["ok"],
+        true
+    );
+    let media = heard.expect("call:incoming").await["agoraToken"].as_str().expect("a media token").to_owned();
+    let body = payload.to_string();
+    for credential in [("Authorization", bearer.as_str()), ("x-admin-key", ADMIN_KEY)] {
+        let sent = send(url, local(2), "POST", "/api/conversations/user_u1_a1/messages", &[credential], &body).await;
+        assert_eq!((sent.status, sent.json()["success"].as_bool()), (201, Some(true)), "{sent:?}");
+        let refused = send(url, local(2), "POST", "/api/conversations/user_u1_a1/messages", &[credential], TEXT).await;
+        assert_eq!(refused.status, 400);
+        refusals += &format!("{refused:?}");
+    }
+    drop((client, by_header));
+    let printed = program.printed();
+    program.kill();
+
+    let logged = std::fs::read_to_string(log).expect("a log") + &printed;
+    assert!(logged.contains("DEBUG") && logged.contains("a client connected"), "it does log:\n{logged}");
+    let signature = |token: &str| token.rsplit('.').next().expect("three parts").to_owned();
+    let (signed_by_user, signed_by_astrologer) = (signature(&user), signature(&astrologer));
+    for private in [TEXT, ADMIN_KEY, CERTIFICATE, SECRET, &media, &signed_by_user, &signed_by_astrologer] {
+        let line = logged.lines().find(|line| line.contains(private));
+        assert!(line.is_none(), "logged: {line:?}");
+        assert!(!refusals.contains(private), "{private:?} is in an answer: {refusals}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_is_asked_of_the_log_nothing_private_gets_into_it_on_sqlite() {
+    nothing_private_is_logged(None, "text").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_is_asked_of_the_log_nothing_private_gets_into_it_on_mongodb() {
+    nothing_private_is_logged(Some((stores::mongo_uri(), stores::fresh_database())), "json").await;
+}
+
+/// What `samvad config` says with these settings, on either stream.
+fn config_with(settings: &[(&str, &str)]) -> (bool, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_samvad"));
+    let output = command.arg("config").current_dir(folder.path()).env_clear().envs(settings.iter().copied()).output().expect("it runs");
+    (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+#[test]
+fn neither_the_settings_nor_their_mistakes_are_shown_with_a_secret_in_them() {
+    let right = [
+        ("JWT_SECRET", SECRET),
+        ("ADMIN_SECRET_KEY", ADMIN_KEY),
+        ("ADMIN_KEYS", "asha:the-planted-key-of-asha"),
+        ("AGORA_APP_ID", "970ca35de60c44645bbae8a215061b33"),
+        ("AGORA_APP_CERTIFICATE", CERTIFICATE),
+        ("MONGODB_URI", "mongodb://root:the-planted-password@127.0.0.1:1/db"),
+        ("PORT", "3999"),
+    ];
+    let (ok, shown) = config_with(&right);
+    assert!(ok && shown.contains("3999"), "{shown}");
+    // Each in a place where it does not belong, or not as it must be.
+    let wrong = [
+        ("JWT_SECRET", "planted-short"),
+        ("ADMIN_SECRET_KEY", "planted-key"),
+        ("ADMIN_KEYS", "the-planted-key-of-asha"),
+        ("AGORA_APP_CERTIFICATE", "planted-certificate"),
+        ("MONGODB_URI", "root:the-planted-password@127.0.0.1/db"),
+    ];
+    let (ok, mistakes) = config_with(&wrong);
+    assert!(!ok && mistakes.contains("JWT_SECRET"), "{mistakes}");
+    for shown in [shown, mistakes] {
+        for private in [SECRET, ADMIN_KEY, CERTIFICATE, "planted"] {
+            assert!(!shown.contains(private), "{private:?} is shown: {shown}");
+        }
+    }
+}
