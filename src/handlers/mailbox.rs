@@ -31,6 +31,8 @@ use super::{calls, messages};
 const MAX_WAITING: usize = 256;
 /// Bytes waiting per socket.
 const MAX_WAITING_BYTES: usize = 1 << 20;
+/// Events handled before others get their turn.
+const IN_A_ROW: usize = 8;
 /// Sends of one socket that may be on their way to the store at once.
 const MAX_SENDS_UNDER_WAY: usize = 32;
 
@@ -132,7 +134,14 @@ impl Mailbox {
 
     async fn drain(&self, session: &Arc<Session>) {
         let mut sends: FuturesOrdered<BoxFuture<'static, Answered>> = FuturesOrdered::new();
+        let mut in_a_row = 0;
         loop {
+            in_a_row += 1;
+            if in_a_row >= IN_A_ROW {
+                // Events that are refused wait for nothing, and a flood of them would keep everybody else from this thread.
+                in_a_row = 0;
+                tokio::task::yield_now().await;
+            }
             let Some(incoming) = self.next(sends.is_empty()) else {
                 if sends.is_empty() {
                     return;
