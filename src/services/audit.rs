@@ -12,7 +12,7 @@ use tracing::warn;
 use crate::auth::CurrentUser;
 use crate::models::{AuditAction, AuditEntry};
 
-use super::Core;
+use super::{Core, batches};
 
 /// Entries waiting to be written.
 const QUEUE_LEN: usize = 4096;
@@ -72,17 +72,9 @@ impl Audit {
 }
 
 async fn write(core: Core, mut receiver: mpsc::Receiver<AuditEntry>) {
-    let mut batch = Vec::new();
     loop {
-        let count = tokio::select! {
-            biased;
-            count = receiver.recv_many(&mut batch, BATCH) => count,
-            () = core.stop.cancelled() => {
-                receiver.close();
-                receiver.recv_many(&mut batch, BATCH).await
-            }
-        };
-        if count == 0 {
+        let batch = batches::next(&core, &mut receiver, BATCH, Duration::ZERO).await;
+        if batch.is_empty() {
             return;
         }
         while let Err(e) = core.store.append_audit(batch.clone()).await {
@@ -96,6 +88,5 @@ async fn write(core: Core, mut receiver: mpsc::Receiver<AuditEntry>) {
             // The queue holds what comes meanwhile.
             let _ = core.stop.run_until_cancelled(tokio::time::sleep(RETRY_AFTER)).await;
         }
-        batch.clear();
     }
 }

@@ -1,6 +1,7 @@
 //! The rules. No socket, no HTTP and no database type appears here; a service asks the store, then delivery.
 
 pub mod audit;
+mod batches;
 pub mod calling;
 pub mod content;
 pub mod conversations;

@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 use crate::delivery::{Audience, MessagesDelivered, ServerEvent};
 use crate::models::{ConversationHandle, ConversationKey, Message, MessageId, Participant};
 
-use super::Core;
+use super::{Core, batches};
 
 /// Marks waiting to be written; when full further ones are forgotten, and the messages stay `sent` until read.
 const QUEUE_LEN: usize = 8192;
@@ -51,28 +51,12 @@ impl Receipts {
 }
 
 async fn write_marks(core: Core, mut receiver: mpsc::Receiver<Mark>) {
-    let mut marks = Vec::new();
     loop {
-        let count = tokio::select! {
-            biased;
-            count = receiver.recv_many(&mut marks, BATCH) => count,
-            () = core.stop.cancelled() => {
-                receiver.close();
-                receiver.recv_many(&mut marks, BATCH).await
-            }
-        };
-        if count == 0 {
+        let marks = batches::next(&core, &mut receiver, BATCH, LINGER).await;
+        if marks.is_empty() {
             return;
         }
-        if marks.len() < BATCH && !core.stop.is_cancelled() {
-            tokio::time::sleep(LINGER).await;
-            while marks.len() < BATCH
-                && let Ok(mark) = receiver.try_recv()
-            {
-                marks.push(mark);
-            }
-        }
-        write_batch(&core, std::mem::take(&mut marks)).await;
+        write_batch(&core, marks).await;
     }
 }
 

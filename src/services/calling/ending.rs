@@ -11,7 +11,7 @@ use crate::delivery::{Audience, CallEnded, CallMissed, CallRejected, Connection,
 use crate::error::Error;
 use crate::models::message::CallLog;
 use crate::models::{Call, CallId, CallSide, CallStatus, EndReason, Notices};
-use crate::services::Core;
+use crate::services::{Core, batches};
 
 use super::Calling;
 use super::live::{LiveCall, LiveCalls};
@@ -158,26 +158,10 @@ impl Settled {
 }
 
 async fn write(core: Core, live: Arc<LiveCalls>, mut receiver: mpsc::Receiver<(CallId, Notices)>) {
-    let mut batch = Vec::new();
     loop {
-        let count = tokio::select! {
-            biased;
-            count = receiver.recv_many(&mut batch, BATCH) => count,
-            () = core.stop.cancelled() => {
-                receiver.close();
-                receiver.recv_many(&mut batch, BATCH).await
-            }
-        };
-        if count == 0 {
+        let batch = batches::next(&core, &mut receiver, BATCH, LINGER).await;
+        if batch.is_empty() {
             return;
-        }
-        if batch.len() < BATCH && !core.stop.is_cancelled() {
-            tokio::time::sleep(LINGER).await;
-            while batch.len() < BATCH
-                && let Ok(one) = receiver.try_recv()
-            {
-                batch.push(one);
-            }
         }
         // One entry per call: the parts of an end are mostly settled within the same moment.
         let mut merged: std::collections::BTreeMap<CallId, Notices> = std::collections::BTreeMap::new();
@@ -190,7 +174,7 @@ async fn write(core: Core, live: Arc<LiveCalls>, mut receiver: mpsc::Receiver<(C
             // The sweep finds them again, and somebody hears of an end twice.
             warn!(calls = merged.len(), "notices of calls stay on the list: {}", story(&e));
         }
-        for (id, _) in batch.drain(..) {
+        for (id, _) in batch {
             live.change(id, LiveCall::settled_one);
         }
     }
