@@ -472,12 +472,13 @@ async fn what_we_write_has_exactly_these_fields_and_types() {
     let filled = fixture.find("directconversations", id).await;
     fields.extend([("lastMessage", "EmbeddedDocument"), ("lastMessageSenderId", "String"), ("lastMessageSenderType", "String")]);
     assert_eq!(shape(&filled), expected(&fields));
+    // The time first: that is how the newer one of two nodes wins.
     let last = [
+        ("timestamp", "DateTime"),
         ("messageId", "ObjectId"),
         ("content", "String"),
         ("senderId", "String"),
         ("senderType", "String"),
-        ("timestamp", "DateTime"),
         ("messageType", "String"),
     ];
     assert_eq!(shape(filled.get_document("lastMessage").expect("an object")), expected(&last));
@@ -626,6 +627,48 @@ async fn two_nodes_count_and_mark_together() {
     let [first, second] = nodes;
     first.close().await;
     fixture.done(second).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_message_of_a_slower_node_does_not_become_the_latest() {
+    let fixture = Fixture::new().await;
+    // Both know nothing newer when they start, so each takes the time it is given.
+    let [ahead, behind] = [fixture.store().await, fixture.store().await];
+    let conversation = ahead.open_conversation(opening(&user(), &astrologer())).await.expect("opened").conversation;
+    let newer = NewMessage { at: at(500), ..message(&conversation, &user(), "newer") };
+    let newer = ahead.send_message(newer).await.expect("sent").message;
+    let older = NewMessage { at: at(400), ..message(&conversation, &user(), "older") };
+    let older = behind.send_message(older).await.expect("sent").message;
+    assert!(older.created_at < newer.created_at, "the slower node's clock was not behind");
+    let now = by_key(&ahead, conversation.key().as_str()).await;
+    assert_eq!(now.last_message.as_ref().expect("shown").message_id, Some(newer.id));
+    assert_eq!((now.last_message_at, now.unread_of(&astrologer())), (newer.created_at, 2), "both are counted");
+    behind.close().await;
+    fixture.done(ahead).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_we_send_becomes_the_latest_whatever_another_program_showed_before() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store().await;
+    let conversation = store.open_conversation(opening(&user(), &astrologer())).await.expect("opened").conversation;
+    let id = ObjectId::from_bytes(conversation.handle.id.bytes());
+    let raw = fixture.database.collection::<Document>("directconversations");
+    let shown = [
+        bson::Bson::Null,
+        "a bare text".into(),
+        doc! { "content": "theirs", "senderId": USER, "timestamp": minute(1), "messageType": "text" }.into(),
+        doc! { "messageId": ObjectId::from_bytes([0xff; 12]), "content": "ours of before", "timestamp": minute(1) }.into(),
+        doc! { "timestamp": minute(1), "content": "theirs" }.into(),
+    ];
+    for (number, before) in (100..).zip(shown) {
+        raw.update_one(doc! { "_id": id }, doc! { "$set": { "lastMessage": before.clone() } }).await.expect("updated");
+        let sent = NewMessage { at: at(number), ..message(&conversation, &user(), "ours") };
+        let sent = store.send_message(sent).await.expect("sent").message;
+        let now = by_key(&store, conversation.key().as_str()).await;
+        assert_eq!(now.last_message.expect("shown").message_id, Some(sent.id), "after {before}");
+    }
+    fixture.done(store).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use mongodb::error::ErrorKind;
 use tokio::sync::oneshot;
 
-use super::conversation_document::{latest, not_newer_than, unread_path};
+use super::conversation_document::{raise_latest, unread_path};
 use super::engine::{Engine, date};
 use super::failure::{self, again};
 use super::message_document;
@@ -137,13 +137,12 @@ async fn show(engine: &Engine, entries: &[Entry], inserted: &[Inserted]) {
         return;
     }
     let mut broken = HashSet::new();
-    let mut statements = Vec::with_capacity(2 * order.len());
-    let mut owners = Vec::with_capacity(2 * order.len());
+    let (mut statements, mut owners) = (Vec::with_capacity(order.len()), Vec::with_capacity(order.len()));
     for id in order {
         match grown.get(&id).map(|growth| update(id, growth)) {
-            Some(Ok(pair)) => {
-                owners.extend([id, id]);
-                statements.extend(pair);
+            Some(Ok(statement)) => {
+                owners.push(id);
+                statements.push(statement);
             }
             _ => {
                 broken.insert(id);
@@ -153,27 +152,25 @@ async fn show(engine: &Engine, entries: &[Entry], inserted: &[Inserted]) {
     match engine.update(engine.conversations.name(), statements).await {
         Ok(updated) => broken.extend(updated.refused.into_iter().filter_map(|index| owners.get(index)).copied()),
         Err(error) => {
-            tracing::warn!("{} conversations will be put right later: {}", owners.len() / 2, failure::story(&error));
+            tracing::warn!("{} conversations will be put right later: {}", owners.len(), failure::story(&error));
             broken.extend(owners);
         }
     }
     engine.repairs.add(broken);
 }
 
-/// Two statements, so that two nodes cannot move the latest message backwards while both count.
-fn update(id: ConversationId, growth: &Growth<'_>) -> Result<[Document; 2]> {
+/// One statement, because it costs mongod more than the insert: latest message and counters in one look at the document.
+fn update(id: ConversationId, growth: &Growth<'_>) -> Result<Document> {
     let Entry { append, id: message_id, at } = growth.latest;
-    let mut counts = doc! { "$max": { "lastMessageAt": date(*at), "updatedAt": date(*at) } };
+    let mut update = raise_latest(&append.new.clone().into_message(*message_id, *at));
     if !growth.unread.is_empty() {
         let counters = growth.unread.iter().map(|(key, count)| Ok((unread_path(key)?, Bson::Int32(*count))));
-        counts.insert("$inc", counters.collect::<Result<Document>>()?);
+        update.insert("$inc", counters.collect::<Result<Document>>()?);
     }
-    let message = append.new.clone().into_message(*message_id, *at);
-    Ok([
-        // Before the other statement, which moves the `lastMessageAt` that the guard may look at.
-        doc! { "q": { "_id": id, "$or": not_newer_than(*at) }, "u": { "$set": latest(&message) } },
-        doc! { "q": { "_id": id }, "u": counts },
-    ])
+    if let Ok(highest) = update.get_document_mut("$max") {
+        highest.insert("updatedAt", date(*at));
+    }
+    Ok(doc! { "q": { "_id": id }, "u": update })
 }
 
 /// What to answer those whose client id is known.
@@ -207,8 +204,7 @@ async fn find_first(engine: &Engine, new: &NewMessage) -> Result<Sent> {
 
 /// Makes `message` the latest unless something newer is. Safe to repeat.
 pub(super) async fn make_latest(engine: &Engine, id: ConversationId, message: &Message) -> Result<()> {
-    let filter = doc! { "_id": id, "$or": not_newer_than(message.created_at) };
-    let update = doc! { "$set": latest(message), "$max": { "lastMessageAt": date(message.created_at) } };
-    engine.ask("updating conversation", id, engine.conversations.update_one(filter, update)).await?;
+    let update = engine.conversations.update_one(doc! { "_id": id }, raise_latest(message));
+    engine.ask("updating conversation", id, update).await?;
     Ok(())
 }

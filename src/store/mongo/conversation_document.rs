@@ -56,30 +56,37 @@ fn member(person: &Participant, profile: &Profile, at: Timestamp) -> Document {
     document
 }
 
-/// What makes `message` the latest, without the guard and the counters.
-pub(super) fn latest(message: &Message) -> Document {
+/// What `lastMessage` says of a message.
+///
+/// The time comes first and the id second: the database compares documents field by field, so `$max` keeps the newer one, whichever node
+/// writes later. Other dialects begin with a text or an id, or are a text; all of these are less than a date.
+fn shown(message: &Message) -> Document {
     doc! {
-        "lastMessage": {
-            "messageId": message.id,
-            "content": &message.content,
-            "senderId": message.sender.id(),
-            "senderType": message.sender.kind().as_str(),
-            "timestamp": date(message.created_at),
-            "messageType": message.message_type.as_str(),
-        },
-        "lastMessageSenderId": message.sender.id(),
-        "lastMessageSenderType": message.sender.kind().as_str(),
+        "timestamp": date(message.created_at),
+        "messageId": message.id,
+        "content": &message.content,
+        "senderId": message.sender.id(),
+        "senderType": message.sender.kind().as_str(),
+        "messageType": message.message_type.as_str(),
     }
 }
 
-/// Holds as long as nothing newer than `at` is the latest, in any dialect.
-pub(super) fn not_newer_than(at: Timestamp) -> Bson {
-    let at = date(at);
-    bson::bson!([
-        { "lastMessage.timestamp": { "$lte": at } },
-        { "lastMessage.timestamp": null, "lastMessageAt": { "$lte": at } },
-        { "lastMessage.timestamp": null, "lastMessageAt": null },
-    ])
+/// What N's readers want to have beside it. Of two nodes that write at the same moment either may win here.
+fn said_by(message: &Message) -> Document {
+    doc! { "lastMessageSenderId": message.sender.id(), "lastMessageSenderType": message.sender.kind().as_str() }
+}
+
+/// Makes `message` the latest, whatever was.
+pub(super) fn put_latest(message: &Message) -> Document {
+    let mut set = said_by(message);
+    set.insert("lastMessage", shown(message));
+    doc! { "$set": set }
+}
+
+/// Makes `message` the latest unless something newer is. Can be repeated, and combined with other operators.
+pub(super) fn raise_latest(message: &Message) -> Document {
+    let at = date(message.created_at);
+    doc! { "$max": { "lastMessage": shown(message), "lastMessageAt": at }, "$set": said_by(message) }
 }
 
 /// Whether the document is of the original schema and has no key yet.

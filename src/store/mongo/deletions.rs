@@ -3,7 +3,7 @@
 use bson::{Bson, Document, doc};
 use mongodb::options::ReturnDocument;
 
-use super::conversation_document::{self as conversations, latest};
+use super::conversation_document::{self as conversations, put_latest};
 use super::engine::{Engine, date};
 use super::message_document::{self as documents, not_set, of_conversation};
 use crate::error::Result;
@@ -79,7 +79,7 @@ impl Engine {
                 return Ok(());
             }
             let update = match self.newest_left(conversation).await? {
-                Some(message) => doc! { "$set": latest(&message) },
+                Some(message) => put_latest(&message),
                 None => {
                     doc! { "$unset": { "lastMessage": "", "lastMessageSenderId": "", "lastMessageSenderType": "" } }
                 }

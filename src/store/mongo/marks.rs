@@ -1,13 +1,13 @@
 //! How far messages got, besides `reads`: delivered, and the counter that a deletion moves. The status only moves forward.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use bson::{Bson, Document, doc};
 
 use super::conversation_document::unread_path;
 use super::engine::{Engine, date};
 use super::fields::whole;
-use super::message_document::{self as documents, of_conversation};
+use super::message_document as documents;
 use crate::error::Result;
 use crate::models::{ConversationHandle, MessageId, MessageStatus, Timestamp};
 
@@ -44,30 +44,7 @@ impl Engine {
     }
 
     async fn set_delivered(&self, messages: &[(ConversationHandle, MessageId)], at: Timestamp) -> Result<Vec<MessageId>> {
-        // Grouped, so that a message is only found in the conversation it was said to be of.
-        let mut by_conversation: HashMap<_, (&ConversationHandle, Vec<Bson>)> = HashMap::new();
-        for (conversation, id) in messages {
-            by_conversation.entry(conversation.id).or_insert_with(|| (conversation, Vec::new())).1.push((*id).into());
-        }
-        let places = by_conversation
-            .into_values()
-            .map(|(conversation, ids)| doc! { "_id": { "$in": ids }, "conversationId": of_conversation(conversation) });
-        let places: Vec<Document> = places.collect();
-        let Some((first, others)) = places.split_first() else {
-            return Ok(Vec::new());
-        };
-        let mut filter = if others.is_empty() {
-            first.clone()
-        } else {
-            doc! { "$or": places }
-        };
-        filter.insert("status", MessageStatus::Sent.as_str());
-        let find = self.messages.find(filter).projection(doc! { "_id": 1 });
-        let found = self.collect("finding messages to be delivered in", self.database.name(), find).await?;
-        let ids = found.iter().map(documents::read_id).collect::<Result<Vec<_>>>()?;
-        if ids.is_empty() {
-            return Ok(ids);
-        }
+        let ids: Vec<MessageId> = messages.iter().map(|(_, id)| *id).collect();
         let filter = doc! {
             "_id": { "$in": ids.iter().copied().map(Bson::from).collect::<Vec<_>>() },
             "status": MessageStatus::Sent.as_str(),
@@ -75,10 +52,11 @@ impl Engine {
         let set =
             doc! { "$set": { "status": MessageStatus::Delivered.as_str(), "deliveredAt": date(at) }, "$max": { "updatedAt": date(at) } };
         let update = self.ask("marking as delivered in", self.database.name(), self.messages.update_many(filter, set)).await?;
-        if update.modified_count == ids.len() as u64 {
-            return Ok(ids);
+        match update.modified_count {
+            0 => Ok(Vec::new()),
+            all if all == ids.len() as u64 => Ok(ids),
+            _ => self.of_these(ids, doc! { "deliveredAt": date(at) }).await,
         }
-        self.of_these(ids, doc! { "deliveredAt": date(at) }).await
     }
 }
 
