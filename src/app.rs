@@ -8,9 +8,11 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use socketioxide::{ParserConfig, SocketIo};
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, Any, CorsLayer};
+use tower_http::timeout::RequestBodyTimeoutLayer;
 use tracing::{Instrument, info_span};
 
 use crate::auth::Verifier;
+use crate::bus::Bus;
 use crate::config::{self, Config, Cors, StoreConfig};
 use crate::delivery::{Delivery, SocketLimits};
 use crate::handlers::{self, Handlers, WireSettings};
@@ -56,14 +58,17 @@ pub struct App {
 impl App {
     /// Puts the server together. Must be called inside a runtime.
     pub fn new(config: &Config, verifier: Verifier, store: Arc<dyn Store>) -> Self {
+        let bus = config.bus.as_ref().map(|bus| Bus::start(bus.client.clone(), bus.prefix.clone()));
         let core = Core {
             store,
-            delivery: Arc::new(Delivery::new(SocketLimits::new(config.max_sockets_per_identity))),
+            delivery: Arc::new(Delivery::new(SocketLimits::new(config.max_sockets_per_identity), bus.clone())),
+            bus,
             clock: Arc::new(Timestamp::now),
             tasks: tokio_util::task::TaskTracker::new(),
             stop: tokio_util::sync::CancellationToken::new(),
             rules: Rules {
                 delete_window: config.delete_window,
+                token_max_age: config.token_max_age,
                 rates: rate_rules(config),
                 relation_check: relation_check(config),
                 media_hosts: MediaHosts::new(config.media_hosts.clone()),
@@ -107,6 +112,7 @@ impl App {
         let sockets = Router::new()
             .route_service("/socket.io/", sockets.clone())
             .route_service("/socket.io", sockets)
+            .layer(RequestBodyTimeoutLayer::new(rest::BODY_PAUSE))
             .layer(from_fn_with_state(Arc::new(gate), gate::pass));
         let rest = rest::routes(RestState::new(services.clone(), verifier, Arc::clone(&draining)));
         let router = sockets.merge(rest).layer(cors(&config.cors));

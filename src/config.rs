@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use agora_token_rs::{AppCertificate, AppId, Credentials, TokenVersion};
 use ipnet::{IpNet, Ipv4Net};
+use redis::IntoConnectionInfo;
 
+/// The shortest `TOKEN_MAX_AGE`: servers' clocks differ, and a revocation must reach all of them.
+const SHORTEST_MAX_AGE: Duration = Duration::from_secs(3600);
 /// The shortest admin key and JWT secret accepted.
 pub const MIN_SECRET_LEN: usize = 16;
 
@@ -44,6 +47,11 @@ pub const SETTINGS: &[Setting] = &[
         "MongoDB to keep documents in, as mongodb://host/?options. Unset: an embedded SQLite file in DATA_DIR, with the same behaviour.",
     ),
     setting("MONGODB_DB", "", "Database name. Unset: the one named in MONGODB_URI, or else samvad."),
+    secret(
+        "REDIS_URL",
+        "Redis (6 or later, not a cluster) over which several nodes on one MONGODB_URI hear each other, as redis://host:6379, or rediss:// for TLS. Unset: this is the only node.",
+    ),
+    setting("REDIS_PREFIX", "samvad:", "What the names of all channels and keys in Redis begin with. The same on all nodes."),
     setting("DATA_DIR", "./data", "Folder of the embedded store (samvad.db) and of the generated JWT secret (jwt-secret)."),
     secret(
         "JWT_SECRET",
@@ -115,6 +123,11 @@ pub const SETTINGS: &[Setting] = &[
         "DELETE_WINDOW",
         "24h",
         "How long a sender may delete a message for everyone (500ms, 10s, 5m, 24h or plain seconds). Admins always may.",
+    ),
+    setting(
+        "TOKEN_MAX_AGE",
+        "9600h",
+        "A token is refused so long after its iat, whatever its exp says; revocations are forgotten after this time, because by then what they refused is refused anyway. At least as long as the longest tokens live; at least an hour.",
     ),
     setting(
         "RELATION_CHECK",
@@ -276,6 +289,15 @@ pub enum StoreConfig {
     },
 }
 
+/// How nodes hear each other. Has no `Debug`: the address may hold a password.
+#[derive(Clone)]
+pub struct BusConfig {
+    /// `REDIS_URL`, understood.
+    pub client: redis::Client,
+    /// `REDIS_PREFIX`.
+    pub prefix: String,
+}
+
 /// What tokens are checked with.
 #[derive(Clone, PartialEq, Eq)]
 pub enum TokenKeys {
@@ -362,6 +384,8 @@ pub struct Config {
     pub port: u16,
     /// `MONGODB_URI`, `MONGODB_DB`, `DATA_DIR`.
     pub store: StoreConfig,
+    /// `REDIS_URL`, `REDIS_PREFIX`; none when this is the only node.
+    pub bus: Option<BusConfig>,
     /// `JWT_SECRET`, `JWT_PUBLIC_KEY`, `JWKS_URL`.
     pub token_keys: TokenKeys,
     /// `JWT_ISSUER`.
@@ -392,6 +416,8 @@ pub struct Config {
     pub offer_demo: bool,
     /// `DELETE_WINDOW`.
     pub delete_window: Duration,
+    /// `TOKEN_MAX_AGE`.
+    pub token_max_age: Duration,
     /// `RELATION_CHECK`; nothing is auto.
     pub relation_check: Option<bool>,
     /// `MEDIA_HOSTS`, in lower case; none is any.
@@ -434,12 +460,14 @@ impl Config {
             },
         };
         let embedded = matches!(store, StoreConfig::Embedded(_));
+        let bus = reader.bus(embedded);
         let token_keys = reader.token_keys(embedded).unwrap_or_else(|| TokenKeys::KeptSecret(data_dir.join("jwt-secret")));
         let rate_profile = reader.rate_profile();
         let config = Self {
             host,
             port: reader.value("PORT", "a port number from 0 to 65535", |t| t.parse().ok()).unwrap_or_default(),
             store,
+            bus,
             token_keys,
             jwt_issuer: raw.get("JWT_ISSUER").map(str::to_owned),
             jwt_audience: raw.get("JWT_AUDIENCE").map(str::to_owned),
@@ -458,6 +486,9 @@ impl Config {
             offer_demo: reader.switch("DEMO") || (embedded && host.is_loopback()),
             delete_window: reader
                 .value("DELETE_WINDOW", "a duration like 500ms, 10s, 5m or 24h, or plain seconds", duration)
+                .unwrap_or_default(),
+            token_max_age: reader
+                .value("TOKEN_MAX_AGE", "a duration of at least an hour, like 24h", |t| duration(t).filter(|age| *age >= SHORTEST_MAX_AGE))
                 .unwrap_or_default(),
             relation_check: reader
                 .value("RELATION_CHECK", "auto, on or off", |t| match t {
@@ -597,6 +628,20 @@ impl Reader<'_> {
         Some(Agora { credentials: Credentials::parse(app_id, certificate).ok()?, version: version?, lifetime })
     }
 
+    fn bus(&mut self, embedded: bool) -> Option<BusConfig> {
+        let prefix = self.text("REDIS_PREFIX");
+        let url = self.raw.get("REDIS_URL")?;
+        if embedded {
+            self.mistakes.push("REDIS_URL needs MONGODB_URI: the embedded store is one node's alone".into());
+        }
+        let client = redis_client(url);
+        if client.is_none() {
+            // Without the value, which may hold a password.
+            self.mistakes.push("REDIS_URL must be like redis://host:6379 or rediss://user:password@host:6379".into());
+        }
+        Some(BusConfig { client: client?, prefix })
+    }
+
     /// `None` if none is set.
     fn token_keys(&mut self, embedded: bool) -> Option<TokenKeys> {
         let set: Vec<&str> = ["JWT_SECRET", "JWT_PUBLIC_KEY", "JWKS_URL"].into_iter().filter(|name| self.raw.get(name).is_some()).collect();
@@ -675,6 +720,13 @@ fn named_key(entry: &str) -> Result<AdminKey, &'static str> {
         return Err("a key has less than 16 characters");
     }
     Ok(AdminKey { name: Some(name.to_owned()), key: key.to_owned() })
+}
+
+/// A client that speaks RESP3, in which messages and answers share a connection.
+fn redis_client(url: &str) -> Option<redis::Client> {
+    let address = url.into_connection_info().ok().filter(|_| url.starts_with("redis://") || url.starts_with("rediss://"))?;
+    let settings = address.redis_settings().clone().set_protocol(redis::ProtocolVersion::RESP3);
+    redis::Client::open(address.set_redis_settings(settings)).ok()
 }
 
 /// An address whose answer can be believed: encrypted, or from this machine.

@@ -2,7 +2,7 @@
 
 use crate::models::{ConversationKey, Participant};
 
-use super::connection::{Connection, ConnectionId};
+use super::connection::{Connection, ConnectionId, Origin};
 
 /// A set of connections. Each is reached once, however many of its parts name it.
 #[derive(Clone, Default)]
@@ -12,10 +12,11 @@ pub struct Audience<'a> {
     pub(super) identities: Vec<Participant>,
     pub(super) not_connection: Option<ConnectionId>,
     pub(super) not_identity: Option<Participant>,
-    pub(super) not_page_of: Option<&'a Connection>,
+    pub(super) not_page_of: Option<&'a Origin>,
     pub(super) not_in: Option<&'a ConversationKey>,
     pub(super) about: Option<&'a ConversationKey>,
     pub(super) called: Option<&'a str>,
+    pub(super) only_here: bool,
 }
 
 impl<'a> Audience<'a> {
@@ -72,7 +73,7 @@ impl<'a> Audience<'a> {
     /// Without those that may be of the same browser page as this connection. See [`Connection::may_share_page_with`].
     #[must_use]
     pub fn except_page_of(mut self, connection: Option<&'a Connection>) -> Self {
-        self.not_page_of = connection;
+        self.not_page_of = connection.map(Connection::origin);
         self
     }
 
@@ -81,6 +82,13 @@ impl<'a> Audience<'a> {
     pub fn outside(mut self, conversation: &'a ConversationKey) -> Self {
         self.not_in = Some(conversation);
         self.about = Some(conversation);
+        self
+    }
+
+    /// Only those connected to this node: others hear it from theirs.
+    #[must_use]
+    pub fn only_here(mut self) -> Self {
+        self.only_here = true;
         self
     }
 

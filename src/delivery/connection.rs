@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::models::Participant;
@@ -37,7 +38,7 @@ pub trait Outlet: Send + Sync {
 }
 
 /// Where a socket comes from, as far as its handshake tells.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// Address of the other end.
     pub address: Option<IpAddr>,
@@ -84,6 +85,10 @@ impl Connection {
         &self.identity
     }
 
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     /// Address of the other end, as far as the handshake told.
     pub fn address(&self) -> Option<IpAddr> {
         self.origin.address
@@ -91,7 +96,12 @@ impl Connection {
 
     /// Whether this and `other` may be two sockets of one browser page, so that neither can be told to stop without stopping the other.
     pub fn may_share_page_with(&self, other: &Self) -> bool {
-        self.origin.may_be_same_page(&other.origin)
+        self.may_share_page_with_one_from(&other.origin)
+    }
+
+    /// The same, where the other one may be connected to another node.
+    pub(super) fn may_share_page_with_one_from(&self, origin: &Origin) -> bool {
+        origin.may_be_same_page(&self.origin)
     }
 
     /// Whether the client shows its own messages by itself, so that hearing them would show them twice. Told by the handshake.

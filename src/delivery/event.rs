@@ -55,6 +55,8 @@ pub enum ServerEvent {
     CallMissed(CallMissed),
     /// Media flows on the other side.
     CallConnected(CallConnected),
+    /// Something may have been missed.
+    Resync(Resync),
     /// A request failed; also under the name of its family.
     Failed(Failure),
 }
@@ -85,6 +87,7 @@ impl ServerEvent {
             Self::CallTimedOut(_) => &["call:end"],
             Self::CallMissed(_) => &["call:missed"],
             Self::CallConnected(_) => &["call:connected"],
+            Self::Resync(_) => &["resync"],
             Self::Failed(failure) if failure.event.starts_with("dm:") => &["error", "dm:error"],
             Self::Failed(failure) if failure.event.starts_with("call") => &["error", "call:error"],
             Self::Failed(_) => &["error"],
@@ -110,6 +113,7 @@ impl ServerEvent {
             Self::CallEnded(payload) | Self::CallTimedOut(payload) => raw(payload),
             Self::CallMissed(payload) => raw(payload),
             Self::CallConnected(payload) => raw(payload),
+            Self::Resync(payload) => raw(payload),
             Self::Failed(payload) => raw(payload),
         }
     }
@@ -281,6 +285,14 @@ pub struct MessageDeleted {
     pub deleted_by: String,
     /// When.
     pub deleted_at: Timestamp,
+}
+
+/// `resync`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resync {
+    /// From when on events may be missing.
+    pub since: Timestamp,
 }
 
 /// `error`, with `dm:error` or `call:error`.

@@ -8,6 +8,7 @@ mod call_event;
 mod connection;
 mod event;
 mod registry;
+mod relay;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,17 +20,21 @@ use tracing::{error, info, warn};
 pub use audience::Audience;
 pub use call_event::{CallBase, CallConnected, CallEnded, CallMissed, CallOffer, CallRejected};
 pub use connection::{Connection, ConnectionId, Origin, Outlet, Undelivered};
-pub use event::{Connected, Failure, Joined, MessageDeleted, MessagesDelivered, MessagesRead, ServerEvent, Stats, Typing};
-pub use registry::{DroppedRooms, MAX_ROOMS, MAX_WAITING, ROOMS_KEPT};
+pub use event::{Connected, Failure, Joined, MessageDeleted, MessagesDelivered, MessagesRead, Resync, ServerEvent, Stats, Typing};
+pub use registry::{DroppedRooms, MAX_ROOMS, MAX_UNOPENED, MAX_WAITING, ROOMS_KEPT};
+pub use relay::Mark;
 
-use crate::models::{ConversationKey, Participant, ParticipantKind};
+use crate::bus::{Bus, Kind};
+use crate::models::{ConversationKey, KeptRooms, Participant, ParticipantKind};
 use registry::{Registry, Target};
+use relay::{Relay, Relayed};
 
 /// Emits events to connections. One for the whole process.
 #[derive(Default)]
 pub struct Delivery {
     registry: Registry,
     limits: SocketLimits,
+    bus: Option<Bus>,
 }
 
 /// How many sockets one identity may have at once.
@@ -57,7 +62,7 @@ impl Default for SocketLimits {
 }
 
 /// How long a client may have been deaf before anybody noticed: a missed heartbeat, or a buffer that filled up.
-const UNHEARD: Duration = Duration::from_secs(60);
+pub const UNHEARD: Duration = Duration::from_secs(60);
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,52 +92,117 @@ impl Reached {
 }
 
 impl Delivery {
-    /// With these limits.
-    pub fn new(limits: SocketLimits) -> Self {
-        Self { registry: Registry::default(), limits }
+    /// With these limits, and the way to the other nodes if there are any.
+    pub fn new(limits: SocketLimits, bus: Option<Bus>) -> Self {
+        Self { registry: Registry::new(bus.clone()), limits, bus }
     }
 
     /// Emits one event to everybody of the audience: each socket gets each of the event's names once, with the conversation
     /// named as that socket named it.
     ///
     /// A connection whose buffer is full is closed. An audience that names nobody reaches nobody (and is logged as our mistake).
+    /// Those connected to other nodes hear it too; who is reached there is not known here.
     pub fn emit(&self, audience: &Audience<'_>, event: &ServerEvent) -> Reached {
+        self.emit_marked(audience, event, || None)
+    }
+
+    /// The same; a node that reaches the marked person gives the mark to [`Delivery::emit_relayed`]'s caller there.
+    pub fn emit_marked(&self, audience: &Audience<'_>, event: &ServerEvent, mark: impl FnOnce() -> Option<Mark>) -> Reached {
         if audience.is_empty() {
             error!(event = event.names()[0], "an event was emitted to an empty audience");
             return Reached::default();
         }
         let [targets] = self.registry.resolve([audience]);
-        self.hand_out(targets, event)
+        let reached = self.hand_out(targets, event.names(), |spelling| event.render(spelling));
+        self.relay(&[(audience, event)], mark);
+        reached
     }
 
-    /// Emits two events to two audiences that are looked up at the same instant.
-    pub fn emit_both(&self, first: (&Audience<'_>, &ServerEvent), second: (&Audience<'_>, &ServerEvent)) -> [Reached; 2] {
+    /// Emits two events to two audiences that are looked up at the same instant. For the mark see [`Delivery::emit_marked`].
+    pub fn emit_both(
+        &self,
+        first: (&Audience<'_>, &ServerEvent),
+        second: (&Audience<'_>, &ServerEvent),
+        mark: impl FnOnce() -> Option<Mark>,
+    ) -> [Reached; 2] {
         let [to_first, to_second] = self.registry.resolve([first.0, second.0]);
-        [self.hand_out(to_first, first.1), self.hand_out(to_second, second.1)]
+        let reached = [(to_first, first.1), (to_second, second.1)]
+            .map(|(targets, event)| self.hand_out(targets, event.names(), |spelling| event.render(spelling)));
+        self.relay(&[first, second], mark);
+        reached
     }
 
-    fn hand_out(&self, targets: Vec<Target>, event: &ServerEvent) -> Reached {
+    /// Tells the other nodes, after those here. Costs nothing without a bus.
+    fn relay(&self, emissions: &[(&Audience<'_>, &ServerEvent)], mark: impl FnOnce() -> Option<Mark>) {
+        let Some(bus) = &self.bus else { return };
+        let relayed = emissions.iter().filter_map(|(audience, event)| Relayed::new(audience, event).transpose());
+        let written = relayed.collect::<serde_json::Result<Vec<_>>>().and_then(|emissions| {
+            let mut topics = Vec::new();
+            for topic in emissions.iter().flat_map(Relayed::topics) {
+                if !topics.contains(&topic) {
+                    topics.push(topic);
+                }
+            }
+            let mark = if topics.is_empty() { None } else { mark() };
+            Ok((topics, serde_json::to_vec(&Relay { emissions, mark })?))
+        });
+        match written {
+            Ok((topics, _)) if topics.is_empty() => {}
+            Ok((topics, body)) => bus.tell(topics, Kind::Emission, body),
+            Err(e) => error!("an emission cannot be written for other nodes: {e}"),
+        }
+    }
+
+    /// Emits here what another node emitted. Returns its mark if the marked person was reached. Errors: it is none of ours.
+    pub fn emit_relayed(&self, body: &[u8]) -> serde_json::Result<Option<Mark>> {
+        let Relay { emissions, mark } = serde_json::from_slice(body)?;
+        let mut reached = Vec::with_capacity(emissions.len());
+        match emissions.as_slice() {
+            [one] => {
+                let [targets] = self.registry.resolve([&one.audience()]);
+                reached.push(self.hand_out_relayed(targets, one));
+            }
+            [first, second] => {
+                let [to_first, to_second] = self.registry.resolve([&first.audience(), &second.audience()]);
+                reached.extend([self.hand_out_relayed(to_first, first), self.hand_out_relayed(to_second, second)]);
+            }
+            _ => {}
+        }
+        Ok(mark.filter(|mark| reached.iter().any(|reached| reached.includes(&mark.whom))))
+    }
+
+    fn hand_out_relayed(&self, targets: Vec<Target>, relayed: &Relayed) -> Reached {
+        let names: Vec<&str> = relayed.names.iter().map(String::as_str).collect();
+        self.hand_out(targets, &names, |spelling| relayed.render(spelling))
+    }
+
+    fn hand_out(
+        &self,
+        targets: Vec<Target>,
+        names: &[&str],
+        render: impl Fn(Option<&str>) -> serde_json::Result<Box<RawValue>>,
+    ) -> Reached {
         let mut rendered: HashMap<Option<Arc<str>>, Box<RawValue>> = HashMap::with_capacity(1);
         let mut reached = Vec::with_capacity(targets.len());
         for Target { connection, spelling } in targets {
             if !rendered.contains_key(&spelling) {
-                match event.render(spelling.as_deref()) {
+                match render(spelling.as_deref()) {
                     Ok(payload) => drop(rendered.insert(spelling.clone(), payload)),
                     Err(e) => {
-                        error!(event = event.names()[0], "an event cannot be written as JSON: {e}");
+                        error!(event = names.first(), "an event cannot be written as JSON: {e}");
                         return Reached(reached);
                     }
                 }
             }
-            if self.hand_over(&connection, event, &rendered[&spelling]) {
+            if self.hand_over(&connection, names, &rendered[&spelling]) {
                 reached.push(connection);
             }
         }
         Reached(reached)
     }
 
-    fn hand_over(&self, connection: &Connection, event: &ServerEvent, payload: &RawValue) -> bool {
-        for name in event.names() {
+    fn hand_over(&self, connection: &Connection, names: &[&str], payload: &RawValue) -> bool {
+        for name in names {
             match connection.send(name, payload) {
                 Ok(()) => {}
                 Err(Undelivered::Closed) => return false,
@@ -148,7 +218,9 @@ impl Delivery {
 
     /// Hands the greeting to a connection that is in no room yet, so that nothing else can come before it.
     pub fn greet(&self, connection: &Arc<Connection>, greeting: &ServerEvent) {
-        self.hand_out(vec![Target { connection: Arc::clone(connection), spelling: None }], greeting);
+        self.hand_out(vec![Target { connection: Arc::clone(connection), spelling: None }], greeting.names(), |spelling| {
+            greeting.render(spelling)
+        });
     }
 
     /// Adds a connection to the personal room of its identity.
@@ -177,6 +249,21 @@ impl Delivery {
         self.registry.dropped_rooms(person)
     }
 
+    /// Keeps rooms that another process had, as if they had been dropped here, so long ago; what was dropped here comes first.
+    pub fn recall_rooms(&self, person: &Participant, rooms: DroppedRooms, ago: Duration) {
+        self.registry.recall(person, rooms, ago);
+    }
+
+    /// Takes at most `most` identities whose rooms have changed since they were last taken, each with those it has now.
+    pub fn take_moved(&self, most: usize) -> Vec<KeptRooms> {
+        self.registry.take_moved(most)
+    }
+
+    /// Lets [`Delivery::take_moved`] return these again.
+    pub fn put_back_moved(&self, people: impl IntoIterator<Item = Participant>) {
+        self.registry.put_back_moved(people);
+    }
+
     /// Cuts a connection's transport and takes it out of everywhere at once: the library may notice its end only later.
     pub fn close(&self, connection: &Connection) {
         connection.close();
@@ -188,6 +275,17 @@ impl Delivery {
     #[must_use]
     pub fn join(&self, connection: &Arc<Connection>, conversation: &ConversationKey, spelling: &str) -> bool {
         self.registry.join(connection, conversation, spelling)
+    }
+
+    /// Puts a connection into the room of a conversation nobody has opened yet; of more than [`MAX_UNOPENED`] it leaves the oldest.
+    #[must_use]
+    pub fn join_unopened(&self, connection: &Arc<Connection>, conversation: &ConversationKey, spelling: &str) -> bool {
+        self.registry.join_unopened(connection, conversation, spelling)
+    }
+
+    /// A conversation was opened: who sits in its room already, stays.
+    pub fn opened(&self, conversation: &ConversationKey) {
+        self.registry.opened(conversation);
     }
 
     /// Lets a connection wait for a conversation nobody knows yet under this spelling; the oldest of more than [`MAX_WAITING`] is dropped.

@@ -10,7 +10,8 @@ use std::time::Duration;
 // Tokio's clock, so that tests can turn it.
 use tokio::time::Instant;
 
-use crate::models::{ConversationKey, Participant, Timestamp};
+use crate::bus::{Bus, Topic};
+use crate::models::{ConversationKey, KeptRooms, Participant, Timestamp};
 
 use super::audience::Audience;
 use super::connection::{Connection, ConnectionId};
@@ -21,8 +22,14 @@ pub const MAX_WAITING: usize = 50;
 /// The most rooms one connection may sit in.
 pub const MAX_ROOMS: usize = 5_000;
 
+/// The most rooms of conversations nobody has opened yet that one connection may sit in; admins' dashboards join one for everybody.
+pub const MAX_UNOPENED: usize = 50;
+
 /// How long the rooms of a dropped connection are kept for the next one of its identity.
 pub const ROOMS_KEPT: Duration = Duration::from_secs(120);
+
+/// Of each identity at most so many rooms are remembered beyond this process.
+const MOST_REMEMBERED: usize = 100;
 
 /// Dropped rooms are swept out when their number has doubled since the last time, but not before this many.
 const SWEEP_FROM: usize = 1024;
@@ -32,6 +39,8 @@ const SWEEP_FROM: usize = 1024;
 pub struct DroppedRooms {
     /// Each with the text the connection knew it by.
     pub rooms: Vec<(ConversationKey, Arc<str>)>,
+    /// Those among them that nobody had opened.
+    pub unopened: VecDeque<ConversationKey>,
     /// From when on it may have heard nothing.
     pub unheard_since: Timestamp,
 }
@@ -57,16 +66,27 @@ struct Tables {
     waiting: HashMap<Arc<str>, HashSet<ConnectionId>>,
     dropped: HashMap<Participant, (Instant, DroppedRooms)>,
     sweep_at: usize,
+    /// Whose rooms are others than when they were last asked for.
+    moved: HashSet<Participant>,
+    /// Told which people and rooms are here, so that this node hears of them from the others.
+    bus: Option<Bus>,
 }
 
 /// A connection and where it sits.
 struct Seat {
     connection: Arc<Connection>,
     rooms: HashSet<ConversationKey>,
+    /// Those of its rooms whose conversations were not open when it joined, oldest first.
+    unopened: VecDeque<ConversationKey>,
     waiting: VecDeque<Arc<str>>,
 }
 
 impl Registry {
+    /// An empty one that keeps the bus, if there is one, informed.
+    pub fn new(bus: Option<Bus>) -> Self {
+        Self { tables: RwLock::new(Tables { bus, ..Tables::default() }) }
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, Tables> {
         self.tables.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -79,9 +99,14 @@ impl Registry {
     pub fn add(&self, connection: &Arc<Connection>, most: usize) -> Vec<Arc<Connection>> {
         let mut guard = self.write();
         let tables = &mut *guard;
-        let seat = Seat { connection: Arc::clone(connection), rooms: HashSet::new(), waiting: VecDeque::new() };
+        let seat = Seat { connection: Arc::clone(connection), rooms: HashSet::new(), unopened: VecDeque::new(), waiting: VecDeque::new() };
         tables.connections.insert(connection.id(), seat);
         let ids = tables.people.entry(connection.identity().clone()).or_default();
+        if ids.is_empty()
+            && let Some(bus) = &tables.bus
+        {
+            bus.follow(Topic::Person(connection.identity().clone()));
+        }
         ids.insert(connection.id());
         let beyond = ids.len().saturating_sub(most);
         ids.iter().take(beyond).filter_map(|id| Some(Arc::clone(&tables.connections.get(id)?.connection))).collect()
@@ -91,25 +116,67 @@ impl Registry {
     pub fn remove(&self, connection: &Connection, unheard: Option<Duration>) {
         let mut tables = self.write();
         let Some(seat) = tables.connections.remove(&connection.id()) else { return };
+        if !seat.rooms.is_empty() {
+            tables.moved.insert(connection.identity().clone());
+        }
         let mut rooms = Vec::new();
         for key in seat.rooms {
             let spelling = tables.rooms.get(&key).and_then(|room| room.get(&connection.id())).cloned();
-            drop_from(&mut tables.rooms, &key, |room| room.remove(&connection.id()).is_some(), HashMap::is_empty);
+            tables.rise(&key, connection.id());
             rooms.extend(spelling.map(|spelling| (key, spelling)));
         }
         if let Some(unheard) = unheard.filter(|_| !rooms.is_empty()) {
-            tables.keep_rooms(connection.identity(), rooms, unheard);
+            tables.keep_rooms(connection.identity(), rooms, seat.unopened, unheard);
         }
         for spelling in seat.waiting {
             drop_from(&mut tables.waiting, &spelling, |room| room.remove(&connection.id()), HashSet::is_empty);
         }
-        drop_from(&mut tables.people, connection.identity(), |ids| ids.remove(&connection.id()), BTreeSet::is_empty);
+        let was_last = drop_from(&mut tables.people, connection.identity(), |ids| ids.remove(&connection.id()), BTreeSet::is_empty);
+        if let Some(bus) = tables.bus.as_ref().filter(|_| was_last) {
+            bus.unfollow(&Topic::Person(connection.identity().clone()));
+        }
     }
 
     pub fn join(&self, connection: &Connection, conversation: &ConversationKey, spelling: &str) -> bool {
         let mut tables = self.write();
         tables.stop_waiting(connection.id(), spelling);
+        if let Some(seat) = tables.connections.get_mut(&connection.id()) {
+            seat.unopened.retain(|key| key != conversation);
+        }
         tables.sit(connection.id(), conversation, spelling.into())
+    }
+
+    /// Joins a room whose conversation is not open; the connection leaves the oldest of more than [`MAX_UNOPENED`].
+    pub fn join_unopened(&self, connection: &Connection, conversation: &ConversationKey, spelling: &str) -> bool {
+        let mut tables = self.write();
+        tables.stop_waiting(connection.id(), spelling);
+        if !tables.sit(connection.id(), conversation, spelling.into()) {
+            return false;
+        }
+        let Some(seat) = tables.connections.get_mut(&connection.id()) else { return true };
+        seat.unopened.retain(|key| key != conversation);
+        seat.unopened.push_back(conversation.clone());
+        if seat.unopened.len() > MAX_UNOPENED
+            && let Some(oldest) = seat.unopened.pop_front()
+        {
+            seat.rooms.remove(&oldest);
+            drop_from(&mut tables.rooms, &oldest, |room| room.remove(&connection.id()).is_some(), HashMap::is_empty);
+        }
+        true
+    }
+
+    /// Lets everybody stay in the room of a conversation that is open now.
+    pub fn opened(&self, conversation: &ConversationKey) {
+        if !self.read().rooms.contains_key(conversation) {
+            return;
+        }
+        let mut guard = self.write();
+        let Tables { rooms, connections, .. } = &mut *guard;
+        for id in rooms.get(conversation).into_iter().flat_map(HashMap::keys) {
+            if let Some(seat) = connections.get_mut(id) {
+                seat.unopened.retain(|key| key != conversation);
+            }
+        }
     }
 
     pub fn wait(&self, connection: &Connection, spelling: &str) {
@@ -135,8 +202,10 @@ impl Registry {
         let key = seat.rooms.iter().find(sits_as)?.clone();
         if let Some(seat) = tables.connections.get_mut(&connection.id()) {
             seat.rooms.remove(&key);
+            seat.unopened.retain(|unopened| *unopened != key);
         }
-        drop_from(&mut tables.rooms, &key, |room| room.remove(&connection.id()).is_some(), HashMap::is_empty);
+        tables.moved.insert(connection.identity().clone());
+        tables.rise(&key, connection.id());
         Some(key)
     }
 
@@ -168,6 +237,27 @@ impl Registry {
         (at.elapsed() < ROOMS_KEPT).then(|| rooms.clone())
     }
 
+    /// Keeps rooms another process had, as if they had been dropped here, so long ago.
+    pub fn recall(&self, person: &Participant, rooms: DroppedRooms, ago: Duration) {
+        let at = Instant::now().checked_sub(ago).unwrap_or_else(Instant::now);
+        self.write().dropped.entry(person.identity()).or_insert((at, rooms));
+    }
+
+    /// Takes at most `most` identities whose rooms have changed, each with those it has now.
+    pub fn take_moved(&self, most: usize) -> Vec<KeptRooms> {
+        let mut tables = self.write();
+        let moved: Vec<Participant> = tables.moved.iter().take(most).cloned().collect();
+        for person in &moved {
+            tables.moved.remove(person);
+        }
+        moved.into_iter().map(|person| tables.rooms_of(person)).collect()
+    }
+
+    /// These are to be taken again.
+    pub fn put_back_moved(&self, people: impl IntoIterator<Item = Participant>) {
+        self.write().moved.extend(people);
+    }
+
     pub fn has_person(&self, person: &Participant) -> bool {
         self.read().people.contains_key(&person.identity())
     }
@@ -192,9 +282,45 @@ impl Registry {
 }
 
 impl Tables {
-    fn keep_rooms(&mut self, person: &Participant, rooms: Vec<(ConversationKey, Arc<str>)>, unheard: Duration) {
+    /// Where an identity sits with all its connections, or sat before it was dropped.
+    fn rooms_of(&self, person: Participant) -> KeptRooms {
+        let mut rooms: Vec<(ConversationKey, Arc<str>)> = Vec::new();
+        // The youngest first: that is the one somebody looks at.
+        for id in self.people.get(&person).into_iter().flatten().rev() {
+            let Some(seat) = self.connections.get(id) else { continue };
+            for key in seat
+                .rooms
+                .iter()
+                .filter(|key| !rooms.iter().any(|(known, _)| known == *key))
+                .take(MOST_REMEMBERED - rooms.len())
+                .collect::<Vec<_>>()
+            {
+                let spelling = self.rooms.get(key).and_then(|room| room.get(id)).cloned();
+                rooms.extend(spelling.map(|spelling| (key.clone(), spelling)));
+            }
+        }
+        if !rooms.is_empty() {
+            return KeptRooms { person, rooms, seen_at: None, unheard_since: None };
+        }
+        match self.dropped.get(&person).filter(|(at, _)| at.elapsed() < ROOMS_KEPT) {
+            Some((at, dropped)) => {
+                let rooms = dropped.rooms.iter().take(MOST_REMEMBERED).cloned().collect();
+                let seen_at = Timestamp::now().minus(at.elapsed());
+                KeptRooms { person, rooms, seen_at: Some(seen_at), unheard_since: Some(dropped.unheard_since) }
+            }
+            None => KeptRooms { person, rooms, seen_at: None, unheard_since: None },
+        }
+    }
+
+    fn keep_rooms(
+        &mut self,
+        person: &Participant,
+        rooms: Vec<(ConversationKey, Arc<str>)>,
+        unopened: VecDeque<ConversationKey>,
+        unheard: Duration,
+    ) {
         let unheard_since = Timestamp::now().minus(unheard);
-        self.dropped.insert(person.clone(), (Instant::now(), DroppedRooms { rooms, unheard_since }));
+        self.dropped.insert(person.clone(), (Instant::now(), DroppedRooms { rooms, unopened, unheard_since }));
         if self.dropped.len() > self.sweep_at.max(SWEEP_FROM) {
             self.dropped.retain(|_, (at, _)| at.elapsed() < ROOMS_KEPT);
             self.sweep_at = self.dropped.len() * 2;
@@ -222,7 +348,7 @@ impl Tables {
             .filter_map(|id| {
                 let connection = Arc::clone(&tables.connections.get(id)?.connection);
                 let hidden = audience.not_identity.as_ref().is_some_and(|p| p.is_same_identity(connection.identity()))
-                    || audience.not_page_of.is_some_and(|other| other.may_share_page_with(&connection));
+                    || audience.not_page_of.is_some_and(|other| connection.may_share_page_with_one_from(other));
                 let spelling = about.and_then(|room| room.get(id)).cloned().or_else(|| canonical.clone());
                 (!hidden).then_some(Target { connection, spelling })
             })
@@ -237,8 +363,27 @@ impl Tables {
             return false;
         }
         seat.rooms.insert(conversation.clone());
-        self.rooms.entry(conversation.clone()).or_default().insert(id, spelling);
+        let identity = seat.connection.identity();
+        let room = self.rooms.entry(conversation.clone()).or_default();
+        if room.is_empty()
+            && let Some(bus) = &self.bus
+        {
+            bus.follow(Topic::Conversation(conversation.clone()));
+        }
+        let before = room.insert(id, Arc::clone(&spelling));
+        // Apps join again whenever a chat is opened; only what is new is worth a write.
+        if before != Some(spelling) && !self.moved.contains(identity) {
+            self.moved.insert(identity.clone());
+        }
         true
+    }
+
+    /// Takes a connection out of a room.
+    fn rise(&mut self, conversation: &ConversationKey, id: ConnectionId) {
+        let was_last = drop_from(&mut self.rooms, conversation, |room| room.remove(&id).is_some(), HashMap::is_empty);
+        if let Some(bus) = self.bus.as_ref().filter(|_| was_last) {
+            bus.unfollow(&Topic::Conversation(conversation.clone()));
+        }
     }
 
     fn stop_waiting(&mut self, id: ConnectionId, spelling: &str) {
@@ -249,14 +394,16 @@ impl Tables {
     }
 }
 
-/// Changes one room and forgets it when nobody is left, so that rooms cannot pile up.
-fn drop_from<K, Q, V>(rooms: &mut HashMap<K, V>, key: &Q, change: impl FnOnce(&mut V) -> bool, is_empty: impl FnOnce(&V) -> bool)
+/// Changes one room and forgets it when nobody is left, so that rooms cannot pile up. True if that was so.
+fn drop_from<K, Q, V>(rooms: &mut HashMap<K, V>, key: &Q, change: impl FnOnce(&mut V) -> bool, is_empty: impl FnOnce(&V) -> bool) -> bool
 where
     K: std::borrow::Borrow<Q> + std::hash::Hash + Eq,
     Q: std::hash::Hash + Eq + ?Sized,
 {
-    let Some(room) = rooms.get_mut(key) else { return };
-    if change(room) && is_empty(room) {
+    let Some(room) = rooms.get_mut(key) else { return false };
+    let was_last = change(room) && is_empty(room);
+    if was_last {
         rooms.remove(key);
     }
+    was_last
 }

@@ -6,7 +6,9 @@
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -17,12 +19,14 @@ use socketioxide::extract::AckSender;
 use socketioxide::handler::{FromMessageParts, MessageHandler, Value};
 use socketioxide::socket::Socket;
 use tokio::sync::Notify;
+use tracing::info;
 
 use crate::error::{Error, Result};
 use crate::services::calling::CallAction;
 use crate::wire::Payload;
 
 use super::events::ClientEvent;
+use super::pace::Pace;
 use super::reply::{Asked, Reply};
 use super::session::Session;
 use super::{calls, messages};
@@ -70,6 +74,8 @@ pub(super) struct Mailbox {
     // std Mutex: never held across an await.
     queue: Mutex<Queue>,
     arrived: Notify,
+    /// None where nothing is limited. std Mutex: never held across an await.
+    pace: Option<Mutex<Pace>>,
 }
 
 #[derive(Default)]
@@ -82,8 +88,27 @@ struct Queue {
 
 impl Mailbox {
     /// A mailbox that collects and does not hand out yet.
-    pub fn closed() -> Arc<Self> {
-        Arc::new(Self { queue: Mutex::default(), arrived: Notify::new() })
+    pub fn closed(paced: bool) -> Arc<Self> {
+        let pace = paced.then(|| Mutex::new(Pace::new(Instant::now())));
+        Arc::new(Self { queue: Mutex::default(), arrived: Notify::new(), pace })
+    }
+
+    /// Asks the pace; nothing waits where there is none.
+    fn pace(&self, ask: impl FnOnce(&mut Pace, Instant) -> Option<Duration>) -> Option<Duration> {
+        let Some(pace) = &self.pace else { return Some(Duration::ZERO) };
+        ask(&mut pace.lock().unwrap_or_else(PoisonError::into_inner), Instant::now())
+    }
+
+    /// Takes note of an answer that says it was too much. Returns how long the next event waits. Who never listens is closed.
+    fn note(&self, session: &Session, refusal: Option<&Error>) -> Duration {
+        if !matches!(refusal, Some(Error::RateLimited { .. } | Error::Overloaded { .. })) {
+            return Duration::ZERO;
+        }
+        self.pace(Pace::refused).unwrap_or_else(|| {
+            info!(connection.id = %session.connection().id(), "a client floods on whatever it is told; closing it");
+            session.delivery().close(session.connection());
+            Duration::ZERO
+        })
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -104,7 +129,9 @@ impl Mailbox {
             let (name, _) = parts(&incoming.text);
             let known = ClientEvent::parse(&name).is_some();
             let asked = Asked::new(name, incoming.ack);
-            return if known { asked.answer(session, Err(Error::overloaded())) } else { asked.ignore(session) };
+            let refusal = Error::overloaded();
+            self.note(session, Some(&refusal));
+            return if known { asked.answer(session, Err(refusal)) } else { asked.ignore(session) };
         }
         queue.bytes += incoming.text.len();
         queue.waiting.push_back(incoming);
@@ -134,7 +161,7 @@ impl Mailbox {
 
     async fn drain(&self, session: &Arc<Session>) {
         let mut sends: FuturesOrdered<BoxFuture<'static, Answered>> = FuturesOrdered::new();
-        let mut in_a_row = 0;
+        let (mut in_a_row, mut slow) = (0, Duration::ZERO);
         loop {
             in_a_row += 1;
             if in_a_row >= IN_A_ROW {
@@ -147,76 +174,89 @@ impl Mailbox {
                     return;
                 }
                 tokio::select! {
-                    answered = sends.next() => tell(session, answered),
+                    answered = sends.next() => slow = slow.max(self.tell(session, answered)),
                     () = self.arrived.notified() => {}
                 }
                 continue;
             };
+            let wait = self.pace(|pace, now| Some(pace.event(now))).unwrap_or_default().max(std::mem::take(&mut slow));
+            // Its answers would only pile up.
+            let mut ready = pin!(async {
+                if !wait.is_zero() {
+                    let _ = session.services().core().stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+                }
+                session.outlet().when_caught_up().await;
+            });
+            loop {
+                tokio::select! {
+                    biased;
+                    () = ready.as_mut() => break,
+                    answered = sends.next(), if !sends.is_empty() => slow = slow.max(self.tell(session, answered)),
+                }
+            }
             let (name, argument) = parts(&incoming.text);
             let event = ClientEvent::parse(&name);
             if event != Some(ClientEvent::SendMessage) {
                 while let Some(answered) = sends.next().await {
-                    tell(session, Some(answered));
+                    slow = slow.max(self.tell(session, Some(answered)));
                 }
             } else if sends.len() >= MAX_SENDS_UNDER_WAY {
-                tell(session, sends.next().await);
+                slow = slow.max(self.tell(session, sends.next().await));
             }
             let asked = Asked::new(name, incoming.ack);
             let Some(event) = event else {
                 asked.ignore(session);
                 continue;
             };
-            if let Some(answer) = handle(session, event, argument, asked).await {
-                sends.push_back(answer);
+            match handle(session, event, argument, asked).await {
+                Handled::Done(done) => slow = slow.max(self.tell(session, Some(done))),
+                Handled::UnderWay(answer) => sends.push_back(answer),
             }
         }
     }
-}
 
-/// A send that has come to its end, and what is to be said about it. Said when its turn comes, not when it is ready.
-type Answered = (Asked, Reply);
-
-fn tell(session: &Session, answered: Option<Answered>) {
-    if let Some((asked, reply)) = answered {
+    /// Answers what has come to its end. Returns how long the next event waits.
+    fn tell(&self, session: &Session, answered: Option<Answered>) -> Duration {
+        let Some((asked, reply)) = answered else { return Duration::ZERO };
+        let slow = self.note(session, reply.as_ref().err());
         asked.answer(session, reply);
+        slow
     }
 }
 
-/// Handles one event. A send that is under way is returned; everything else is answered here. A panic is answered like any failure.
-async fn handle(
-    session: &Arc<Session>,
-    event: ClientEvent,
-    argument: Option<&RawValue>,
-    mut asked: Asked,
-) -> Option<BoxFuture<'static, Answered>> {
+/// An event that has come to its end, and what is to be said about it. Of a send it is said when its turn comes, not when it is ready.
+type Answered = (Asked, Reply);
+
+enum Handled {
+    Done(Answered),
+    UnderWay(BoxFuture<'static, Answered>),
+}
+
+/// Handles one event. A panic is answered like any failure.
+async fn handle(session: &Arc<Session>, event: ClientEvent, argument: Option<&RawValue>, mut asked: Asked) -> Handled {
     let payload = match event {
         // Asks nothing, so it may come without an argument.
         ClientEvent::GetStats => {
-            asked.answer(session, messages::get_stats(session));
-            return None;
+            return Handled::Done((asked, messages::get_stats(session)));
         }
         _ => Payload::parse(argument),
     };
     let payload = match payload {
         Ok(payload) => payload,
         // A send that failed at once still waits for its turn behind the sends before it.
-        Err(e) if event == ClientEvent::SendMessage => return Some(futures_util::future::ready((asked, Err(e))).boxed()),
-        Err(e) => {
-            asked.answer(session, Err(e));
-            return None;
-        }
+        Err(e) if event == ClientEvent::SendMessage => return Handled::UnderWay(futures_util::future::ready((asked, Err(e))).boxed()),
+        Err(e) => return Handled::Done((asked, Err(e))),
     };
     let named = |names: &[&str]| payload.text(names).ok().flatten().map(str::to_owned);
     (asked.conversation_id, asked.call_id) = (named(&["conversationId"]), named(&["callId"]));
     if event == ClientEvent::SendMessage {
-        return match caught(messages::send_message(session, &payload)).await {
-            Ok(sent) => Some(caught(sent).map(move |reply| (asked, reply)).boxed()),
-            Err(e) => Some(futures_util::future::ready((asked, Err(e))).boxed()),
-        };
+        return Handled::UnderWay(match caught(messages::send_message(session, &payload)).await {
+            Ok(sent) => caught(sent).map(move |reply| (asked, reply)).boxed(),
+            Err(e) => futures_util::future::ready((asked, Err(e))).boxed(),
+        });
     }
     let reply = caught(answer(session, event, &payload)).await;
-    asked.answer(session, reply);
-    None
+    Handled::Done((asked, reply))
 }
 
 async fn answer(session: &Session, event: ClientEvent, payload: &Payload) -> Reply {

@@ -23,13 +23,14 @@ fn conversation(payload: &Payload) -> Result<&str> {
 pub(super) async fn join_conversation(session: &Session, payload: &Payload) -> Reply {
     let text = conversation(payload)?;
     let ask = wire::catch_up(payload)?;
-    let joined = session.services().conversations().join(session.user(), session.connection(), text).await?;
+    let joined = session.services().conversations().join(&session.user(), session.connection(), text).await?;
     session.delivery().emit(&Audience::connection(session.connection().id()), &ServerEvent::Joined(joined.clone()));
     if ask.after.is_none() {
         return ok_body(&joined);
     }
+    let _turn = session.services().guard().limits.turn().await;
     // Read after joining, so that nothing falls between; what comes twice has the same id.
-    let missed = match session.services().messaging().catch_up(session.user(), text, ask.after, ask.limit, None).await {
+    let missed = match session.services().messaging().catch_up(&session.user(), text, ask.after, ask.limit, None).await {
         // Waiting for a conversation nobody knows must look the same as waiting for one that others know.
         Err(Error::ConversationNotFound) => CatchUp::nothing(),
         missed => missed?,
@@ -41,15 +42,18 @@ pub(super) async fn join_conversation(session: &Session, payload: &Payload) -> R
         joined: crate::delivery::Joined,
         messages: Vec<MessageView<'a>>,
         has_more: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cursor: Option<crate::models::MessageId>,
     }
-    let body = ok_body(&JoinedWith { joined, messages: MessageView::all(&missed.messages, text), has_more: missed.has_more })?;
-    session.services().guard().limits.count_answer(session.user(), body.get().len())?;
+    let messages = MessageView::all(&missed.messages, text);
+    let body = ok_body(&JoinedWith { joined, messages, has_more: missed.has_more, cursor: missed.cursor })?;
+    session.services().guard().limits.count_answer(&session.user(), body.get().len())?;
     Ok(body)
 }
 
 pub(super) async fn leave_conversation(session: &Session, payload: &Payload) -> Reply {
     let text = conversation(payload)?;
-    if let Some(left) = session.services().conversations().leave(session.user(), session.connection(), text).await? {
+    if let Some(left) = session.services().conversations().leave(&session.user(), session.connection(), text).await? {
         session.services().messaging().left(session.connection().id(), &left);
     }
     ok_body(&json!({ "conversationId": text }))
@@ -59,19 +63,19 @@ pub(super) async fn leave_conversation(session: &Session, payload: &Payload) -> 
 pub(super) async fn send_message(session: &Session, payload: &Payload) -> Result<BoxFuture<'static, Reply>> {
     let named = payload.text(&["conversationId"])?.map(str::to_owned);
     let send = wire::send_message(payload, named, Some(session.connection().clone()))?;
-    let sent = session.services().messaging().send_message(session.user(), send).await?;
+    let sent = session.services().messaging().send_message(&session.user(), send).await?;
     Ok(sent.map(|sent| ok_body(&SendBody::new(&sent?))).boxed())
 }
 
 pub(super) async fn set_typing(session: &Session, payload: &Payload, typing: bool) -> Reply {
     let text = wire::typing_conversation(payload)?;
-    session.services().set_typing(session.user(), session.connection(), text, typing).await?;
+    session.services().set_typing(&session.user(), session.connection(), text, typing).await?;
     ok_body(&json!({}))
 }
 
 pub(super) async fn mark_read(session: &Session, payload: &Payload) -> Reply {
     let (text, which) = (conversation(payload)?, wire::which_messages(payload)?);
-    let read = session.services().messaging().mark_read(session.user(), text, which).await?;
+    let read = session.services().messaging().mark_read(&session.user(), text, which).await?;
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Read {
@@ -84,26 +88,28 @@ pub(super) async fn mark_read(session: &Session, payload: &Payload) -> Reply {
 pub(super) async fn history(session: &Session, payload: &Payload) -> Reply {
     let (text, ask) = (conversation(payload)?, wire::history(payload, Reading::Reads)?);
     let legacy = session.wire().legacy_history_response || payload.text(&["response"])? == Some("dm:history_response");
-    let history = session.services().messaging().history(session.user(), text, &ask).await?;
+    let _turn = session.services().guard().limits.turn().await;
+    let history = session.services().messaging().history(&session.user(), text, &ask).await?;
     let body = HistoryBody::new(&history, &ask, text);
     let page = serde_json::value::to_raw_value(&body).map_err(Error::internal)?;
-    session.services().guard().limits.count_answer(session.user(), page.get().len())?;
+    session.services().guard().limits.count_answer(&session.user(), page.get().len())?;
     session.delivery().emit(&Audience::connection(session.connection().id()), &ServerEvent::History(page.clone(), legacy));
     ok_body(&page)
 }
 
 pub(super) async fn sync(session: &Session, payload: &Payload) -> Reply {
     let (text, ask) = (conversation(payload)?, wire::catch_up(payload)?);
-    let missed = session.services().messaging().catch_up(session.user(), text, ask.after, ask.limit, ask.since).await?;
+    let _turn = session.services().guard().limits.turn().await;
+    let missed = session.services().messaging().catch_up(&session.user(), text, ask.after, ask.limit, ask.since).await?;
     let body = ok_body(&CatchUpBody::new(&missed, text))?;
-    session.services().guard().limits.count_answer(session.user(), body.get().len())?;
+    session.services().guard().limits.count_answer(&session.user(), body.get().len())?;
     Ok(body)
 }
 
 pub(super) async fn delete_message(session: &Session, payload: &Payload) -> Reply {
     let (message, scope) = (payload.require_text(&["messageId"])?, wire::delete_scope(payload)?);
     let conversation = payload.text(&["conversationId"])?;
-    let id = session.services().messaging().delete_message(session.user(), message, conversation, scope).await?;
+    let id = session.services().messaging().delete_message(&session.user(), message, conversation, scope).await?;
     ok_body(&json!({ "messageId": id.to_string(), "scope": scope.as_str() }))
 }
 

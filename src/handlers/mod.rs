@@ -8,6 +8,7 @@ pub mod events;
 mod mailbox;
 mod messages;
 mod outlet;
+mod pace;
 mod reply;
 mod session;
 
@@ -97,7 +98,8 @@ impl Handlers {
         };
         match admitted {
             Ok(user) => {
-                let session = Session::new(Arc::clone(self), user, socket, &auth);
+                let expected = self.services.expect(&user).await;
+                let session = Session::new(Arc::clone(self), user, expected, socket, &auth);
                 socket.on_fallback(Dispatcher::new(Arc::clone(&session)));
                 socket.on_disconnect(move |_: SocketRef, reason: DisconnectReason| {
                     // A panic would keep the socket in the library for ever.

@@ -1,6 +1,6 @@
 //! The way out to one client, over the socket library.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde_json::value::RawValue;
 use socketioxide::extract::SocketRef;
@@ -19,15 +19,41 @@ struct Inner {
     links: Links,
     session: String,
     first_link: Option<Arc<Link>>,
+    // Of a client that began by polling, once it has one.
+    later_link: OnceLock<Arc<Link>>,
 }
 
 impl SocketOutlet {
     pub fn new(links: Links, session: String, first_link: Option<Arc<Link>>) -> Self {
-        Self(Arc::new(Inner { socket: Mutex::new(None), links, session, first_link }))
+        Self(Arc::new(Inner { socket: Mutex::new(None), links, session, first_link, later_link: OnceLock::new() }))
     }
 
     pub fn attach(&self, socket: SocketRef) {
         *self.0.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
+    }
+
+    /// The connection of its websocket. None while it polls: how much of that has arrived is not known.
+    fn link(&self) -> Option<&Arc<Link>> {
+        let inner = &self.0;
+        inner.first_link.as_ref().or_else(|| inner.later_link.get()).or_else(|| {
+            let found = inner.links.websocket(&inner.session)?;
+            Some(inner.later_link.get_or_init(|| found))
+        })
+    }
+
+    /// Counts bytes that are said in another way than [`Outlet::send`]. However many they are, they are said: nothing further is handled
+    /// for the client until it has taken them.
+    pub fn note_said(&self, bytes: usize) {
+        if let Some(link) = self.link() {
+            link.say(bytes);
+        }
+    }
+
+    /// Returns once the client has taken most of what was said to it, or is gone.
+    pub async fn when_caught_up(&self) {
+        if let Some(link) = self.link() {
+            link.when_caught_up().await;
+        }
     }
 
     pub fn is_connected(&self) -> bool {
@@ -43,6 +69,10 @@ impl SocketOutlet {
 impl Outlet for SocketOutlet {
     fn send(&self, event: &str, payload: &RawValue) -> Result<(), Undelivered> {
         let socket = self.0.socket.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let bytes = event.len() + payload.get().len();
+        if self.link().is_some_and(|link| !link.say(bytes)) {
+            return Err(Undelivered::Full);
+        }
         socket.ok_or(Undelivered::Closed)?.emit(event, payload).map_err(|e| match e {
             SendError::Socket(SocketError::InternalChannelFull) => Undelivered::Full,
             SendError::Socket(SocketError::Closed) | SendError::Serialize(_) => Undelivered::Closed,

@@ -41,7 +41,10 @@ impl Asked {
     /// Answers exactly once.
     pub fn answer(self, session: &Session, reply: Reply) {
         match reply {
-            Ok(body) => self.send_ack(session, &body),
+            Ok(body) => {
+                session.outlet().note_said(body.get().len());
+                self.send_ack(session, &body);
+            }
             Err(e) => self.refuse(session, &e),
         }
     }

@@ -1,7 +1,7 @@
 //! One connected client: its user, its connection in delivery, its mailbox.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -11,8 +11,8 @@ use tracing::info;
 use crate::auth::CurrentUser;
 use crate::delivery::{Connection, Delivery, Departure, Origin};
 use crate::error::Error;
-use crate::services::Services;
 use crate::services::limits::Limited;
+use crate::services::{Held, Services};
 use crate::transport::counted_as;
 
 use crate::models::Timestamp;
@@ -26,29 +26,34 @@ use super::{Handlers, WireSettings, address, first_link, greeting};
 /// What is known of one socket from the handshake until it is gone.
 pub struct Session {
     handlers: Arc<Handlers>,
-    user: CurrentUser,
+    // std RwLock: never held across an await. Renewed by `auth:refresh`; always the same person.
+    user: RwLock<Arc<CurrentUser>>,
     outlet: SocketOutlet,
     connection: Arc<Connection>,
     mailbox: Arc<Mailbox>,
     /// The shipped Flutter app, as far as its handshake tells; see docs/protocol.md#echo.
     looks_like_flutter: bool,
     closed: AtomicBool,
+    /// Until delivery knows the connection.
+    expected: Mutex<Option<Held>>,
 }
 
 impl Session {
-    pub(super) fn new(handlers: Arc<Handlers>, user: CurrentUser, socket: &SocketRef, auth: &Value) -> Arc<Self> {
+    pub(super) fn new(handlers: Arc<Handlers>, user: CurrentUser, expected: Option<Held>, socket: &SocketRef, auth: &Value) -> Arc<Self> {
         let agent = socket.req_parts().headers.get(http::header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let wants_echo = auth.get("echo").and_then(Value::as_bool).unwrap_or(false);
         let origin = Origin { address: address(socket), agent: agent.to_owned() };
         let outlet = SocketOutlet::new(handlers.links.clone(), socket.id.to_string(), first_link(socket));
+        let paced = !handlers.services.guard().limits.are_off();
         let session = Arc::new(Self {
             looks_like_flutter: agent.starts_with("Dart/") && !wants_echo && !handlers.wire.echo_to_flutter_sender,
             connection: Arc::new(Connection::new(user.identity(), origin, Box::new(outlet.clone()))),
             outlet,
             handlers,
-            user,
-            mailbox: Mailbox::closed(),
+            user: RwLock::new(Arc::new(user)),
+            mailbox: Mailbox::closed(paced),
             closed: AtomicBool::new(false),
+            expected: Mutex::new(expected),
         });
         socket.extensions.insert(Arc::clone(&session));
         session
@@ -60,13 +65,14 @@ impl Session {
         let address = address(&socket).map(tracing::field::display);
         self.outlet.attach(socket);
         self.delivery().greet(&self.connection, &greeting(self, id));
-        self.services().came(&self.user, &self.connection);
+        self.services().came(&self.user(), &self.connection);
+        drop(self.expected.lock().unwrap_or_else(PoisonError::into_inner).take());
         // The client may have gone before this task ran, or before its end was listened for; then nobody else would tidy up.
         if self.closed.load(Ordering::SeqCst) || !self.outlet.is_connected() {
             self.tidy_up(Departure::Dropped);
         }
-        let participant = self.user.participant();
-        info!(connection.id = %self.connection.id(), %participant, client.address = address, "a client connected");
+        let user = self.user();
+        info!(connection.id = %self.connection.id(), participant = %user.participant(), client.address = address, "a client connected");
         // Also then: what it sent before it left is still handled, and the queue does not keep the session alive.
         self.mailbox.open(self);
     }
@@ -75,7 +81,7 @@ impl Session {
     pub(super) fn close(&self, departure: Departure) {
         self.closed.store(true, Ordering::SeqCst);
         self.tidy_up(departure);
-        info!(connection.id = %self.connection.id(), participant = %self.user.participant(), "a client left");
+        info!(connection.id = %self.connection.id(), participant = %self.user().participant(), "a client left");
     }
 
     /// Puts the connection on a newer token of the same person, so that it need not reconnect when the old one ends.
@@ -87,7 +93,7 @@ impl Session {
             expires_at: Option<Timestamp>,
         }
         let (guard, token) = (self.services().guard(), payload.require_text(&["token"])?);
-        guard.limits.count(&self.user, Limited::Other)?;
+        guard.limits.count(&self.user(), Limited::Other)?;
         let from = self.connection.address().map(counted_as);
         guard.check_attempt(token, false, from)?;
         let newer = self.handlers.verifier.verify(token).await;
@@ -97,7 +103,9 @@ impl Session {
                 guard.note_refused(token, false, from);
             }
         })?;
-        let expires_at = self.services().sessions().refresh(self.connection.id(), newer).await?;
+        let expires_at = self.services().sessions().refresh(self.connection.id(), newer.clone()).await?;
+        // What it states of him counts from here on: name and picture in his messages, the phone number in his calls.
+        *self.user.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(newer);
         ok_body(&Refreshed { expires_at })
     }
 
@@ -118,12 +126,17 @@ impl Session {
         self.handlers.wire
     }
 
-    pub(super) fn user(&self) -> &CurrentUser {
-        &self.user
+    /// Who it is, as the newest credential states him.
+    pub(super) fn user(&self) -> Arc<CurrentUser> {
+        Arc::clone(&self.user.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn connection(&self) -> &Arc<Connection> {
         &self.connection
+    }
+
+    pub(super) fn outlet(&self) -> &SocketOutlet {
+        &self.outlet
     }
 
     pub(super) fn mailbox(&self) -> &Arc<Mailbox> {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::conversation::ConversationKey;
 use super::ids::CallId;
@@ -13,7 +13,7 @@ use super::participant::{Participant, Profile};
 use super::time::Timestamp;
 
 /// What travels during the call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CallType {
     /// Sound.
@@ -79,6 +79,13 @@ macro_rules! words {
                 serializer.serialize_str(self.as_str())
             }
         }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                Self::parse(&text).ok_or_else(|| serde::de::Error::custom("no such word"))
+            }
+        }
     };
 }
 
@@ -139,6 +146,12 @@ impl CallStatus {
     /// Whether nothing can change it any more.
     pub fn is_over(self) -> bool {
         !self.is_ringing() && !self.is_talking()
+    }
+
+    /// Whether a call that is in this state may have been in `other` before: no state is ever left for an earlier one.
+    pub fn is_later_than(self, other: Self) -> bool {
+        let place = |status: Self| if status.is_over() { 4 } else { status as usize };
+        place(self) > place(other)
     }
 }
 
@@ -254,7 +267,8 @@ pub fn transition(trigger: Trigger, actor: Actor, status: CallStatus) -> Option<
 }
 
 /// The two ends of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum CallSide {
     /// Who rang.
     Caller,
@@ -274,7 +288,7 @@ impl CallSide {
 }
 
 /// What is still to be done about a call that is over. Stored with it, so that a crash forgets none of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notices {
     /// The caller has not been told.
     pub caller: bool,
@@ -396,8 +410,8 @@ impl NewCall {
     }
 }
 
-/// A stored call. Tokens are never stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A stored call. Tokens are never stored. Other nodes see it without its feedback.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
     /// Document id; calls are listed by it.
     pub id: CallId,
@@ -444,6 +458,7 @@ pub struct Call {
     /// What is still to be done about its end.
     pub notices: Notices,
     /// What a party thought of it.
+    #[serde(skip)]
     pub feedback: Option<Feedback>,
     /// When anything of it last changed.
     pub updated_at: Timestamp,

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Mutex;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::time::Timestamp;
 
@@ -24,6 +24,12 @@ macro_rules! document_id {
             /// The twelve bytes of the document id.
             pub fn bytes(self) -> [u8; 12] {
                 self.0
+            }
+
+            /// The process that made it.
+            pub fn process(self) -> [u8; 5] {
+                let [_, _, _, _, process @ .., _, _, _] = self.0;
+                process
             }
 
             /// Reads 24 hex digits of either case; `None` for anything else.
@@ -47,6 +53,13 @@ macro_rules! document_id {
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                Self::parse(&text).ok_or_else(|| serde::de::Error::custom("an id has 24 hex digits"))
             }
         }
     };
@@ -116,6 +129,11 @@ impl IdClock {
         // One second beyond: the process bytes are new, so within the same second they would decide the order.
         let second = if newest.is_some() { newest_second.saturating_add(1) } else { 0 };
         Self { process: rand::random(), last: Mutex::new(Last { millis: i64::from(second) * 1000, second, counter: 0 }) }
+    }
+
+    /// Whether an id was made by this clock, and not by another process.
+    pub fn made(&self, id: [u8; 12]) -> bool {
+        id[4..9] == self.process
     }
 
     /// The next id and its time; `now` is the caller's clock. The time is `now`, or the last one given out if that is later.

@@ -9,6 +9,7 @@ pub mod conversation;
 pub mod ids;
 pub mod message;
 pub mod participant;
+pub mod rooms;
 pub mod time;
 pub mod trust;
 pub mod view;
@@ -18,5 +19,6 @@ pub use conversation::{Conversation, ConversationHandle, ConversationKey, LastMe
 pub use ids::{CallId, ConversationId, IdClock, MessageId};
 pub use message::{Message, MessageStatus, MessageType, NewMessage};
 pub use participant::{Participant, ParticipantKind, Profile};
+pub use rooms::{KeptRooms, ProcessId};
 pub use time::Timestamp;
 pub use trust::{Account, AuditAction, AuditEntry, Relation, Revocation};

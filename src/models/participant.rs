@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The id every admin shares for membership, unread counts and the personal room. Source: docs/protocol.md#identity.
 pub const SHARED_ADMIN_ID: &str = "admin";
 
 /// The three kinds of people the marketplace knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ParticipantKind {
     /// Staff of the marketplace.
@@ -107,8 +107,23 @@ impl fmt::Debug for Participant {
     }
 }
 
+/// As `kind:id`, for other nodes only: clients see the parts under names of their own.
+impl Serialize for Participant {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Participant {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let person = text.split_once(':').and_then(|(kind, id)| Some(Self::stored(ParticipantKind::parse(kind)?, id)));
+        person.ok_or_else(|| serde::de::Error::custom("a person is written as kind:id"))
+    }
+}
+
 /// What is shown of a person beside the id.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
     /// Display name, when known.
     pub name: Option<String>,

@@ -48,6 +48,7 @@ async fn open_and_show(state: &RestState, user: &CurrentUser, other: Participant
     let open = OpenConversation { recipient: other, context_type: "support".into(), context_id: None };
     let (conversation, _) = state.services.conversations().open(user, open).await?;
     let key = conversation.key().as_str();
+    let _turn = state.services.guard().limits.turn().await;
     let history = state.services.messaging().history(user, key, &ask).await?;
     #[derive(Serialize)]
     struct WithMessages<'a> {
@@ -80,6 +81,7 @@ pub(super) async fn messages(state: State<RestState>, Asker(user): Asker, Id(id)
 
 async fn page(state: &RestState, user: &CurrentUser, conversation: &str, query: &Payload) -> Answer {
     let ask = wire::history(query, Reading::Looks)?;
+    let _turn = state.services.guard().limits.turn().await;
     let history = state.services.messaging().history(user, conversation, &ask).await?;
     let data = MessageView::all(&history.messages, conversation);
     counted(state, user, &json!({ "success": true, "data": data, "pagination": pagination(&history, &ask) }))

@@ -8,6 +8,7 @@ use axum::extract::State;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
+use crate::bus::BusHealth;
 use crate::error::Error;
 use crate::models::Timestamp;
 
@@ -58,7 +59,15 @@ pub(super) async fn ready(State(state): State<RestState>) -> Result<Json<Value>,
         }
     };
     if writable {
-        Ok(Json(json!({ "status": "ready", "store": state.services.core().store.engine() })))
+        let core = state.services.core();
+        let mut answer = json!({ "status": "ready", "store": core.store.engine() });
+        if let Some(bus) = &core.bus {
+            // Without it this node serves all the same; what its clients miss of other nodes they fetch later.
+            let BusHealth { up, nodes, told, heard, lost, gaps } = bus.health();
+            let status = if up { "up" } else { "down" };
+            answer["bus"] = json!({ "status": status, "otherNodes": nodes, "told": told, "heard": heard, "lost": lost, "gaps": gaps });
+        }
+        Ok(Json(answer))
     } else {
         Err(Error::unavailable("the store does not take writes").into())
     }

@@ -26,8 +26,8 @@ use crate::services::permissions::Operation;
 pub use error::refusal;
 pub use extract::MAX_BODY_BYTES;
 
-/// How long a body may pause; longer, and the request is given up.
-const BODY_PAUSE: Duration = Duration::from_secs(30);
+/// How long a body may pause, of REST and of polling alike; longer, and the request is given up.
+pub const BODY_PAUSE: Duration = Duration::from_secs(30);
 
 /// What every answer says unless its route says otherwise: keep nothing, guess no type, tell no referrer, run and frame nothing.
 const HEADERS: [(HeaderName, &str); 5] = [

@@ -2,6 +2,7 @@
 
 pub mod gate;
 pub mod handshakes;
+mod memory;
 pub mod notice;
 
 use std::convert::Infallible;
@@ -18,7 +19,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::{debug, info, warn};
@@ -37,6 +38,10 @@ const SPARE_TIMEOUT: Duration = Duration::from_secs(2);
 const PROBES: [&str; 3] = ["/health", "/api/health", "/ready"];
 /// Read buffer of one connection; it also limits the headers.
 const READ_BUFFER: usize = 16 * 1024;
+/// What the kernel keeps for a client that does not read; it takes twice as much, for its own book-keeping.
+const SEND_BUFFER: u32 = 128 * 1024;
+/// Connections waiting to be accepted.
+const BACKLOG: u32 = 1024;
 /// How long what is under way may take to be finished and stored at shutdown.
 const CLOSING: Duration = Duration::from_secs(6);
 /// How long the socket library may take to close.
@@ -57,7 +62,7 @@ pub struct Server {
 impl Server {
     /// Binds the address. Errors: it cannot be bound.
     pub async fn bind(app: App, address: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+        let listener = listen(address)?;
         let address = listener.local_addr()?;
         Ok(Self { app, listener, address })
     }
@@ -84,10 +89,24 @@ impl Server {
             closing: closing.clone(),
             notices: Arc::default(),
         };
-        accept(&app, &listener, &doors, &stop).await;
+        tokio::select! {
+            biased;
+            () = accept(&app, &listener, &doors, &stop) => {}
+            never = memory::give_back_for_ever() => match never {},
+        }
         drop(listener);
         shut_down(app, &closing).await;
     }
+}
+
+/// A listener whose connections may keep little in the kernel. Its own measure goes up to several megabytes for each, which a thousand
+/// clients that do not read would fill; this is enough for a megabyte a second over a tenth of a second of distance.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Takes connections in until the server has drained.

@@ -56,7 +56,7 @@ impl Content {
         if matches!(message_type, MessageType::CallLog | MessageType::System) {
             return Err(Error::invalid(format!("messageType {} is made by the server only", message_type.as_str())));
         }
-        let text: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+        let text = without_controls(text);
         if text.chars().count() > MAX_CONTENT_CHARS {
             return Err(Error::ContentTooLong { limit: MAX_CONTENT_CHARS });
         }
@@ -88,6 +88,11 @@ impl Content {
     pub fn into_parts(self) -> (MessageType, String, Media) {
         (self.message_type, self.text, self.media)
     }
+}
+
+/// The text without control characters other than newline and tab; everything else stays as written.
+pub fn without_controls(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
 }
 
 fn is_https(url: &str) -> bool {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use moka::sync::Cache;
 
 use crate::auth::CurrentUser;
+use crate::bus::Topic;
 use crate::delivery::{Connection, Joined, MAX_ROOMS};
 use crate::error::{Error, Result};
 use crate::models::{
@@ -17,6 +18,7 @@ use crate::store::{self, ConversationPage, Lookup, NewConversation};
 use super::Core;
 use super::guard::Guard;
 use super::limits::Limited;
+use super::nodes::Notice;
 use super::permissions::{Answer, Operation, Standing};
 use super::profiles::Profiles;
 
@@ -135,6 +137,11 @@ impl Conversations {
         Ok(alias.map(|conversation| self.remember(text, Some(asker.identity()), &conversation)))
     }
 
+    /// Keeps what was read of a conversation elsewhere.
+    pub(super) fn note(&self, conversation: &Conversation) {
+        self.remember(conversation.key().as_str(), None, conversation);
+    }
+
     fn remember(&self, text: &str, owner: Option<Participant>, conversation: &Conversation) -> Arc<Membership> {
         let known = Arc::new(conversation.membership());
         self.known.insert((owner, text.to_owned()), Arc::clone(&known));
@@ -173,6 +180,7 @@ impl Conversations {
             at: self.core.now(),
         };
         let opened = self.core.store.open_conversation(new).await?;
+        self.core.delivery.opened(&key);
         let known = self.remember(key.as_str(), None, &opened.conversation);
         if let Some(alias) = alias {
             let participants: Vec<_> = known.identities().collect();
@@ -181,6 +189,8 @@ impl Conversations {
                 self.known.invalidate(&(Some(person.clone()), alias.as_str().to_owned()));
             }
             self.core.delivery.admit_waiting(alias.as_str(), &key, &participants);
+            let topics = participants.iter().cloned().map(Topic::Person).collect();
+            self.core.tell_nodes(topics, || Notice::Opened { alias: alias.as_str().to_owned(), key, participants });
         }
         Ok((opened.conversation, opened.created))
     }
@@ -198,6 +208,7 @@ impl Conversations {
         });
         let new = NewConversation { pair, profiles, context_type: "general".into(), context_id: None, alias: None, at: self.core.now() };
         let opened = self.core.store.open_conversation(new).await?;
+        self.core.delivery.opened(&key);
         Ok(self.remember(key.as_str(), None, &opened.conversation))
     }
 
@@ -212,19 +223,32 @@ impl Conversations {
         self.core.store.update_profile(&known.handle, &user.identity(), stated).await?;
         // Names change rarely, and one conversation may be known under several texts: forget them all.
         self.known.invalidate_all();
+        self.core.tell_nodes(vec![Topic::Everybody], || Notice::Profiles);
         Ok(())
+    }
+
+    /// Another node has written a name or picture.
+    pub(super) fn heard_profiles(&self) {
+        self.known.invalidate_all();
+    }
+
+    /// Another node has opened a conversation under a name of its own.
+    pub(super) fn heard_opened(&self, alias: &str, key: &ConversationKey, participants: &[Participant]) {
+        for person in participants {
+            self.known.invalidate(&(Some(person.clone()), alias.to_owned()));
+        }
+        self.core.delivery.admit_waiting(alias, key, participants);
     }
 
     /// Puts a connection into the room of the conversation it names, or lets it wait for one nobody knows.
     ///
     /// The answer is the same whether an unknown conversation exists or not.
     /// Errors: `INVALID_ID`; `DM_JOIN_FORBIDDEN` for a canonical key of other people; `CONFLICT` for more than [`MAX_ROOMS`].
+    /// Of more than [`crate::delivery::MAX_UNOPENED`] rooms nobody has opened yet it leaves the oldest; admins do not.
     pub async fn join(&self, user: &CurrentUser, connection: &Arc<Connection>, text: &str) -> Result<Joined> {
         let delivery = &self.core.delivery;
-        let sit = |key: &ConversationKey| {
-            let seated = delivery.join(connection, key, text);
-            seated.then_some(()).ok_or_else(|| Error::Conflict(format!("a connection sits in at most {MAX_ROOMS} rooms; leave some")))
-        };
+        let too_many = || Error::Conflict(format!("a connection sits in at most {MAX_ROOMS} rooms; leave some"));
+        let sit = |key: &ConversationKey| delivery.join(connection, key, text).then_some(()).ok_or_else(too_many);
         let joined = |key: &ConversationKey, unread_count| Joined {
             conversation_id: text.to_owned(),
             success: true,
@@ -240,15 +264,20 @@ impl Conversations {
         match named {
             Named::Known(known) => {
                 sit(known.key())?;
+                self.core.hears(Topic::Conversation(known.key().clone())).await;
                 let unread = self.unread(user, &known).await?;
                 Ok(joined(known.key(), unread))
             }
-            Named::NotOpened(pair) => {
-                sit(&pair.key())?;
+            // Anybody can make up thousands of these. Admins' dashboards really join one for every astrologer.
+            Named::NotOpened(pair) if !user.is_admin() => {
+                let seated = delivery.join_unopened(connection, &pair.key(), text);
+                seated.then_some(()).ok_or_else(too_many)?;
+                self.core.hears(Topic::Conversation(pair.key())).await;
                 Ok(joined(&pair.key(), 0))
             }
-            Named::Foreign(pair) => {
+            Named::NotOpened(pair) | Named::Foreign(pair) => {
                 sit(&pair.key())?;
+                self.core.hears(Topic::Conversation(pair.key())).await;
                 Ok(joined(&pair.key(), 0))
             }
             Named::Unknown(key) => {

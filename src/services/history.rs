@@ -61,10 +61,12 @@ pub struct History {
 
 /// What a client missed.
 pub struct CatchUp {
-    /// Oldest first, strictly newer than the cursor.
+    /// Oldest first; newer than the cursor, but for what may have been stored late.
     pub messages: Vec<Message>,
     /// Whether there are more.
     pub has_more: bool,
+    /// The newest message this reaches, or the one asked for where there is none: the next `after`.
+    pub cursor: Option<MessageId>,
     /// What changed of messages the client has, if it asked.
     pub changes: Option<Vec<Change>>,
     /// Use it as `since` next time.
@@ -74,7 +76,7 @@ pub struct CatchUp {
 impl CatchUp {
     /// Nothing was missed.
     pub fn nothing() -> Self {
-        Self { messages: Vec::new(), has_more: false, changes: None, server_time: Timestamp::now() }
+        Self { messages: Vec::new(), has_more: false, cursor: None, changes: None, server_time: Timestamp::now() }
     }
 }
 
@@ -131,7 +133,9 @@ impl Messaging {
             Named::NotOpened(_) => {
                 return match after {
                     Some(_) => Err(Error::MessageNotFound),
-                    None => Ok(CatchUp { messages: Vec::new(), has_more: false, changes: since.map(|_| Vec::new()), server_time }),
+                    None => {
+                        Ok(CatchUp { messages: Vec::new(), has_more: false, cursor: None, changes: since.map(|_| Vec::new()), server_time })
+                    }
                 };
             }
             Named::Foreign(_) | Named::Unknown(_) => return Err(Error::ConversationNotFound),
@@ -145,7 +149,8 @@ impl Messaging {
             None => None,
         };
         self.note_handed_over(user, &known, &page.items);
-        Ok(CatchUp { messages: page.items, has_more: page.has_more, changes, server_time })
+        let cursor = page.items.get(page.late..).and_then(|newer| newer.last()).map_or(after, |newest| Some(newest.id));
+        Ok(CatchUp { messages: page.items, has_more: page.has_more, cursor, changes, server_time })
     }
 
     fn query(&self, user: &CurrentUser, known: &Membership, range: Range, limit: usize) -> MessageQuery {
@@ -160,6 +165,6 @@ impl Messaging {
     fn note_handed_over(&self, user: &CurrentUser, known: &Membership, messages: &[Message]) {
         let handed =
             messages.iter().filter(|m| m.status == crate::models::MessageStatus::Sent && m.recipient.is_same_identity(user.participant()));
-        handed.for_each(|m| self.receipts.delivered(&known.handle, m));
+        handed.for_each(|m| self.receipts.delivered_message(&known.handle, m));
     }
 }

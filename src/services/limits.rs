@@ -1,21 +1,24 @@
-//! How much one person may ask for: counted per identity, over all sockets and REST, so reconnecting resets nothing.
+//! How much one person may ask for: counted per identity, over all sockets and REST, so reconnecting resets nothing. Counted here at
+//! once; what other nodes counted comes a moment later (`shared_limits`).
 //! Source of the figures: docs/protocol.md#rate-limits.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use moka::sync::Cache;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::CurrentUser;
 use crate::error::{Error, Result};
 use crate::models::{Participant, ParticipantKind};
 
 use super::Core;
+use super::shared_limits::SharedLimits;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -134,6 +137,8 @@ const GUESSING: u64 = 100_000;
 pub struct Limits {
     people: Arc<HashMap<(ParticipantKind, Limited), Counter>>,
     guesses: Option<Arc<Guesses>>,
+    turns: Arc<Semaphore>,
+    shared: Option<SharedLimits>,
 }
 
 /// Who tries out admin keys. Tokens cannot be guessed, so those of the same address are not concerned.
@@ -158,7 +163,9 @@ impl Limits {
             }
         }
         let guesses = (core.rules.rates.profile != RateProfile::Off).then(Guesses::new).flatten().map(Arc::new);
-        let this = Self { people: Arc::new(counters), guesses };
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let shared = core.bus.as_ref().filter(|_| !counters.is_empty()).map(|bus| SharedLimits::start(core, bus.clone()));
+        let this = Self { people: Arc::new(counters), guesses, turns: Arc::new(Semaphore::new(cores.div_ceil(2))), shared };
         if !this.people.is_empty() {
             let (limits, stop) = (this.clone(), core.stop.clone());
             core.tasks.spawn(async move {
@@ -172,6 +179,18 @@ impl Limits {
             });
         }
         this
+    }
+
+    /// Whether nothing is limited (`RATE_PROFILE=off`).
+    pub fn are_off(&self) -> bool {
+        self.people.is_empty()
+    }
+
+    /// Waits for a turn at something large, such as a page of history: they are made one after the other on half of the cores, so that
+    /// who asks for many of them leaves the others the rest.
+    pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        // Never closed; without a turn it would go all the same.
+        Arc::clone(&self.turns).acquire_owned().await.ok()
     }
 
     /// Counts one request. Errors: `RATE_LIMITED`, with the time to wait.
@@ -203,7 +222,21 @@ impl Limits {
 
     fn count_n(&self, user: &CurrentUser, what: Limited, n: NonZeroU32) -> Result<()> {
         let Some(counter) = self.people.get(&(user.kind(), what)) else { return Ok(()) };
-        counter.take(&user.identity(), n).map_err(|retry_after| Error::RateLimited { retry_after })
+        let who = user.identity();
+        let taken = match &self.shared {
+            None => counter.take(&who, n),
+            Some(shared) => shared.check(&who, what).and_then(|()| counter.take(&who, n)).inspect(|()| shared.note(who, what, n.get())),
+        };
+        taken.map_err(|retry_after| Error::RateLimited { retry_after })
+    }
+
+    /// Asks what somebody who is about to come has spent on other nodes lately.
+    pub(super) fn look_up(&self, who: &Participant) {
+        if let Some(shared) = &self.shared {
+            for what in Limited::ALL.into_iter().filter(|what| self.people.contains_key(&(who.kind(), *what))) {
+                shared.note(who.clone(), what, 0);
+            }
+        }
     }
 }
 

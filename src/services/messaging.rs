@@ -3,21 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::TryFutureExt;
+
 use crate::auth::CurrentUser;
-use crate::delivery::{Audience, Connection, ConnectionId, MessageDeleted, MessagesRead, ServerEvent};
+use crate::delivery::{Audience, Connection, ConnectionId, Mark, MessageDeleted, MessagesRead, ServerEvent};
 use crate::error::{Error, Result};
 use crate::models::message::{CallLog, Media, NewMessage};
 use crate::models::{Call, ConversationKey, Membership, Message, MessageId, MessageType, Participant, ParticipantKind, Profile};
-use crate::store::{DeleteMessage, MarkRead, Pending, ReadMarks, Which};
+use crate::store::{DeleteMessage, MarkRead, Pending, ReadMarks, Sent, Which};
 
 use super::Core;
 use super::content::Content;
 use super::conversations::{Conversations, Named, OpenConversation, message_id};
 use super::limits::Limited;
+use super::nodes::Note;
 use super::ordered::OrderedLanes;
 use super::permissions::{Operation, Standing};
 use super::receipts::Receipts;
-use super::rejoin::Recent;
+use super::rejoin::{self, Recent, Rejoin};
 use super::typing::TypingIndicators;
 
 /// The most message ids of one `dm:messages_read`, so that no packet outgrows a client's limit.
@@ -35,6 +38,7 @@ pub struct Messaging {
     typing: TypingIndicators,
     pub(super) lanes: Arc<OrderedLanes>,
     pub(super) recent: Recent,
+    pub(super) rejoin: Rejoin,
 }
 
 /// Whom a client says it writes to.
@@ -131,7 +135,10 @@ struct Addressed {
 impl Messaging {
     pub(super) fn start(core: Core, conversations: Conversations, typing: TypingIndicators) -> Self {
         let lanes = Arc::new(OrderedLanes::start(&core));
-        Self { receipts: Receipts::start(&core), core, conversations, typing, lanes, recent: Recent::new() }
+        let (rejoin, returning) = Rejoin::new(&core);
+        let this = Self { receipts: Receipts::start(&core), core, conversations, typing, lanes, recent: Recent::new(), rejoin };
+        rejoin::start(&this, returning);
+        this
     }
 
     /// Checks a message and takes its place in the order of the conversation; the result comes when it is stored and emitted.
@@ -164,22 +171,35 @@ impl Messaging {
             client_message_id: send.client_message_id,
             at: self.core.now(),
         };
-        let store = Arc::clone(&self.core.store);
         let this = self.clone();
         let from = send.from;
         self.lanes.enqueue(
             &known.handle.key.clone(),
-            move || store.send_message(new),
+            || self.append(new),
             move |sent| {
                 let message = Arc::new(sent.message);
                 let inside = from.as_ref().and_then(|c| this.core.delivery.spelling_of(c, known.key()));
                 let spelling = inside.map(|s| s.to_string()).or(called).unwrap_or_else(|| known.key().as_str().to_owned());
                 if sent.fresh {
+                    this.recent.note_told(message.id);
+                }
+                if sent.fresh || sent.maybe_unheard {
                     this.tell(&known, &message, from.as_deref(), &spelling);
                 }
                 SentMessage { message, fresh: sent.fresh, spelling }
             },
         )
+    }
+
+    /// Stores a message. Who comes back asks for what was stored in doubt, too.
+    fn append(&self, new: NewMessage) -> Pending<Sent> {
+        let (recent, key, at) = (self.recent.clone(), new.conversation.key.clone(), new.at);
+        let sending = self.core.store.send_message(new);
+        Box::pin(sending.inspect_err(move |e| {
+            if e.is_retryable() {
+                recent.note_at(&key, at);
+            }
+        }))
     }
 
     /// Finds or opens the conversation a send is for, and whom it is addressed to.
@@ -251,6 +271,7 @@ impl Messaging {
         let [in_room, elsewhere] = delivery.emit_both(
             (&Audience::room(key).except(silent), &ServerEvent::MessageReceived(Arc::clone(message))),
             (&Audience::people(both).outside(key).except(from_id), &ServerEvent::NewMessage(Arc::clone(message))),
+            || delivered_elsewhere(known, message),
         );
         if let Some(id) = from_id {
             let audience = Audience::connection(id).about(key).called(Some(spelling));
@@ -258,7 +279,7 @@ impl Messaging {
             self.typing.stop(id, key);
         }
         if in_room.includes(&message.recipient) || elsewhere.includes(&message.recipient) {
-            self.receipts.delivered(&known.handle, message);
+            self.receipts.delivered_message(&known.handle, message);
         }
     }
 
@@ -281,11 +302,14 @@ impl Messaging {
             client_message_id: Some(format!("{CALL_LOG_ID}{}", call.id)),
             at: self.core.now(),
         };
-        let (store, this) = (Arc::clone(&self.core.store), self.clone());
+        let this = self.clone();
         let logged = self.lanes.enqueue(
             &known.handle.key.clone(),
-            move || store.send_message(new),
+            || self.append(new),
             move |sent| {
+                if sent.fresh {
+                    this.recent.note_told(sent.message.id);
+                }
                 let both = [sent.message.sender.identity(), sent.message.recipient.identity()];
                 this.recent.note(&sent.message);
                 let event = ServerEvent::MessageReceived(Arc::new(sent.message));
@@ -406,6 +430,18 @@ impl Messaging {
     pub fn left(&self, connection: ConnectionId, conversation: &ConversationKey) {
         self.typing.stop(connection, conversation);
     }
+}
+
+/// What it means if another node reaches the recipient.
+fn delivered_elsewhere(known: &Membership, message: &Message) -> Option<Mark> {
+    let recipient = message.recipient.identity();
+    let note = Note::Delivered {
+        handle: known.handle.clone(),
+        message: message.id,
+        sender: message.sender.identity(),
+        recipient: recipient.clone(),
+    };
+    note.for_whom(&recipient)
 }
 
 /// An admin is stored as the client named him; anybody else as the conversation knows him.

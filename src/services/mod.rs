@@ -10,6 +10,8 @@ pub mod history;
 pub mod limits;
 pub mod media_tokens;
 pub mod messaging;
+mod neighbours;
+mod nodes;
 mod ordered;
 pub mod permissions;
 pub mod presence;
@@ -18,6 +20,7 @@ mod receipts;
 mod rejoin;
 pub mod relations;
 pub mod sessions;
+mod shared_limits;
 pub mod typing;
 
 use std::sync::Arc;
@@ -27,6 +30,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::CurrentUser;
+pub use crate::bus::Held;
+use crate::bus::{Bus, Topic};
 use crate::delivery::{Connection, Delivery, Departure};
 use crate::models::Timestamp;
 use crate::store::Store;
@@ -41,6 +46,8 @@ pub struct Core {
     pub store: Arc<dyn Store>,
     /// Where things are heard.
     pub delivery: Arc<Delivery>,
+    /// The way to other nodes; none when this is the only one.
+    pub bus: Option<Bus>,
     /// The wall clock.
     pub clock: Clock,
     /// Owner of the services' background tasks.
@@ -55,6 +62,13 @@ impl Core {
     fn now(&self) -> Timestamp {
         (self.clock)()
     }
+
+    /// Waits until what other nodes say about this is heard here.
+    async fn hears(&self, topic: Topic) {
+        if let Some(bus) = &self.bus {
+            bus.followed(&topic).await;
+        }
+    }
 }
 
 /// Settings of the rules; see [`crate::config::SETTINGS`].
@@ -62,6 +76,8 @@ impl Core {
 pub struct Rules {
     /// `DELETE_WINDOW`.
     pub delete_window: Duration,
+    /// `TOKEN_MAX_AGE`.
+    pub token_max_age: Duration,
     /// `RATE_PROFILE`, `LIMIT_*`.
     pub rates: limits::RateRules,
     /// `RELATION_CHECK`.
@@ -76,6 +92,7 @@ impl Default for Rules {
     fn default() -> Self {
         Self {
             delete_window: Duration::from_secs(24 * 3600),
+            token_max_age: Duration::from_secs(400 * 24 * 3600),
             rates: limits::RateRules::default(),
             relation_check: relations::RelationCheck::default(),
             media_hosts: content::MediaHosts::default(),
@@ -103,7 +120,7 @@ impl Services {
     /// Starts the services and their background tasks. Must be called inside a runtime.
     pub fn start(core: Core) -> Self {
         let profiles = profiles::Profiles::new(Arc::clone(&core.store));
-        let presence = presence::PresenceBook::new(Arc::clone(&core.delivery));
+        let presence = presence::PresenceBook::new(Arc::clone(&core.delivery), core.bus.clone());
         let audit = audit::Audit::start(&core);
         let relations = relations::Relations::new(core.clone(), audit.clone());
         let guard = guard::Guard { limits: limits::Limits::start(&core), relations, audit: audit.clone() };
@@ -112,7 +129,10 @@ impl Services {
         let typing = typing::TypingIndicators::new(core.clone());
         let messaging = messaging::Messaging::start(core.clone(), conversations.clone(), typing.clone());
         let calling = calling::Calling::start(core.clone(), messaging.clone(), profiles, presence.clone(), guard.clone());
-        Self(Arc::new(Inner { core, conversations, messaging, typing, calling, presence, sessions, guard }))
+        let services = Self(Arc::new(Inner { core, conversations, messaging, typing, calling, presence, sessions, guard }));
+        nodes::start(&services);
+        neighbours::start(services.core());
+        services
     }
 
     /// What they work with.
@@ -150,6 +170,14 @@ impl Services {
         &self.0.guard
     }
 
+    /// Somebody is about to be let in. What other nodes say to him is heard here from now on, until the answer is dropped: he may join
+    /// and listen from the first moment on.
+    pub async fn expect(&self, user: &CurrentUser) -> Option<Held> {
+        let bus = self.0.core.bus.as_ref()?;
+        self.0.guard.limits.look_up(&user.identity());
+        Some(bus.hold(Topic::Person(user.identity())).await)
+    }
+
     /// A socket was greeted: it is in its personal room from now on, and hears what waits for it.
     pub fn came(&self, user: &CurrentUser, connection: &Arc<Connection>) {
         self.0.core.delivery.connect(connection);
@@ -164,6 +192,7 @@ impl Services {
         self.0.typing.stop_all(connection.id());
         self.0.sessions.closed(connection.id());
         self.0.core.delivery.disconnect(connection, departure);
+        self.0.calling.hung_up(connection);
         if self.0.presence.went(connection.identity()) {
             self.0.calling.went(connection.identity());
         }
@@ -174,6 +203,10 @@ impl Services {
         self.0.core.stop.cancel();
         self.0.core.tasks.close();
         self.0.core.tasks.wait().await;
+        // What the tasks said last is still told.
+        if let Some(bus) = &self.0.core.bus {
+            bus.close().await;
+        }
         self.0.core.store.close().await;
     }
 }

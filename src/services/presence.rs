@@ -1,4 +1,4 @@
-//! Who is connected here, and since when somebody is not.
+//! Who is connected here, since when somebody is not, and whether he is connected to another node instead.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,6 +7,7 @@ use std::time::Duration;
 // Tokio's clock, so that tests can turn it.
 use tokio::time::Instant;
 
+use crate::bus::Bus;
 use crate::delivery::Delivery;
 use crate::models::Participant;
 
@@ -30,6 +31,7 @@ pub enum Presence {
 #[derive(Clone)]
 pub struct PresenceBook {
     delivery: Arc<Delivery>,
+    bus: Option<Bus>,
     // std Mutex: never held across an await.
     left: Arc<Mutex<Left>>,
 }
@@ -41,8 +43,8 @@ struct Left {
 }
 
 impl PresenceBook {
-    pub(super) fn new(delivery: Arc<Delivery>) -> Self {
-        Self { delivery, left: Arc::default() }
+    pub(super) fn new(delivery: Arc<Delivery>, bus: Option<Bus>) -> Self {
+        Self { delivery, bus, left: Arc::default() }
     }
 
     fn left(&self) -> MutexGuard<'_, Left> {
@@ -59,6 +61,11 @@ impl PresenceBook {
         if self.delivery.is_connected(person) {
             return false;
         }
+        self.note_seen(person);
+        true
+    }
+
+    fn note_seen(&self, person: &Participant) {
         let now = Instant::now();
         let mut left = self.left();
         left.since.insert(person.identity(), now);
@@ -66,7 +73,28 @@ impl PresenceBook {
             left.since.retain(|_, since| now.duration_since(*since) < REMEMBERED_FOR);
             left.sweep_at = left.since.len() * 2;
         }
-        true
+    }
+
+    /// Whether `person` has a socket, here or on another node. No, if nobody can be asked.
+    pub async fn is_anywhere(&self, person: &Participant) -> bool {
+        self.delivery.is_connected(person) || self.asked(person).await == Some(true)
+    }
+
+    /// Whether `person` may have a socket on another node. Yes, if nobody can be asked. Counts as seen just now, so that it is asked
+    /// again only after another period of grace.
+    pub async fn may_be_elsewhere(&self, person: &Participant) -> bool {
+        let may_be = self.asked(person).await != Some(false);
+        if may_be {
+            self.note_seen(person);
+        }
+        may_be
+    }
+
+    async fn asked(&self, person: &Participant) -> Option<bool> {
+        match &self.bus {
+            Some(bus) => bus.has_elsewhere(&person.identity()).await,
+            None => Some(false),
+        }
     }
 
     /// Whether `person` is here.

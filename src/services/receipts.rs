@@ -41,9 +41,13 @@ impl Receipts {
     }
 
     /// Takes note that a client of the recipient was handed `message`.
-    pub fn delivered(&self, handle: &ConversationHandle, message: &Message) {
-        let mark =
-            Mark { handle: handle.clone(), id: message.id, sender: message.sender.identity(), recipient: message.recipient.identity() };
+    pub fn delivered_message(&self, handle: &ConversationHandle, message: &Message) {
+        self.delivered(handle.clone(), message.id, message.sender.identity(), message.recipient.identity());
+    }
+
+    /// The same of a message another node has sent.
+    pub fn delivered(&self, handle: ConversationHandle, id: MessageId, sender: Participant, recipient: Participant) {
+        let mark = Mark { handle, id, sender, recipient };
         if self.0.try_send(mark).is_err() {
             debug!("delivered marks are dropped: the queue is full or closed");
         }

@@ -3,6 +3,7 @@
 //! A fault of the store admits: the signature was right. What was let in is looked at again later.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,15 +12,22 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::auth::CurrentUser;
+use crate::bus::Topic;
 use crate::delivery::{Connection, ConnectionId};
 use crate::error::{AuthError, Result};
 use crate::models::{Account, AuditAction, Participant, ParticipantKind, Revocation, Timestamp};
 
 use super::Core;
 use super::audit::Audit;
+use super::nodes::Notice;
 
 /// How often sockets are looked through for credentials that ended.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How often revocations that are no longer needed are forgotten, and all of them read again: what another process, whose clock is far
+/// behind, has added is not among the newest.
+const ALL_EVERY: Duration = Duration::from_secs(3600);
+/// How far the clocks of servers may be apart for a revocation to be found within [`LOOK_EVERY`].
+const SKEW: Duration = Duration::from_secs(300);
 /// How often the accounts behind connected sockets are looked up, and how old an answer may be that lets somebody in.
 const ACCOUNTS_EVERY: Duration = Duration::from_secs(60);
 /// How long signing in waits for the account.
@@ -28,6 +36,10 @@ const ACCOUNT_WITHIN: Duration = Duration::from_secs(2);
 const ACCOUNTS_AT_ONCE: usize = 500;
 /// How many answers are kept.
 const ACCOUNTS_KEPT: u64 = 50_000;
+/// How long an account that refused a credential is not asked about that credential again. Short: a suspension may have been lifted.
+const REFUSED_FOR: Duration = Duration::from_secs(3);
+/// Questions about accounts at once; those about one account wait for each other, so that a flood of one token asks once.
+const LANES: usize = 64;
 
 /// Lets credentials in and out. Cheap to clone.
 #[derive(Clone)]
@@ -40,6 +52,9 @@ struct Inner {
     open: Mutex<HashMap<ConnectionId, OpenSession>>,
     revoked: Mutex<Revoked>,
     accounts: Cache<String, Option<Account>>,
+    /// Why an account refused a session of it just now. By session, so that one that began since is looked up at once.
+    refused: Cache<(String, Option<String>), AuthError>,
+    lanes: [tokio::sync::Mutex<()>; LANES],
 }
 
 /// A connected socket and the credential it stands on.
@@ -59,7 +74,10 @@ struct Revoked {
 impl Sessions {
     pub(super) fn start(core: &Core, audit: Audit) -> Self {
         let accounts = Cache::builder().max_capacity(ACCOUNTS_KEPT).time_to_live(ACCOUNTS_EVERY).build();
-        let this = Self(Arc::new(Inner { core: core.clone(), audit, open: Mutex::default(), revoked: Mutex::default(), accounts }));
+        let refused = Cache::builder().max_capacity(ACCOUNTS_KEPT).time_to_live(REFUSED_FOR).build();
+        let lanes = std::array::from_fn(|_| tokio::sync::Mutex::default());
+        let (open, revoked) = (Mutex::default(), Mutex::default());
+        let this = Self(Arc::new(Inner { core: core.clone(), audit, open, revoked, accounts, refused, lanes }));
         let (sessions, stop) = (this.clone(), core.stop.clone());
         core.tasks.spawn(async move {
             stop.run_until_cancelled(sessions.look_for_ever()).await;
@@ -81,20 +99,31 @@ impl Sessions {
     pub async fn admit(&self, user: &CurrentUser) -> Result<(), AuthError> {
         self.check_revoked(user)?;
         let Some(id) = account_of(user) else { return Ok(()) };
-        if let Some(known) = self.0.accounts.get(id)
-            && check_account(user, known.as_ref()).is_ok()
-        {
-            return Ok(());
+        if let Some(answer) = self.known_answer(user, id) {
+            return answer;
         }
         // Nothing is known, or what is known would refuse: a session may have begun since.
         let ids = [id.to_owned()];
-        match timeout(ACCOUNT_WITHIN, self.0.core.store.find_accounts(&ids)).await {
-            Ok(Ok(Some(accounts))) => {
+        let question = async {
+            let _lane = self.lane(id).lock().await;
+            // Whoever was before in this lane may have asked the same.
+            match self.known_answer(user, id) {
+                Some(answer) => Ok(Err(answer)),
+                None => self.0.core.store.find_accounts(&ids).await.map(Ok),
+            }
+        };
+        match timeout(ACCOUNT_WITHIN, question).await {
+            Ok(Ok(Err(answer))) => answer,
+            Ok(Ok(Ok(Some(accounts)))) => {
                 let account = accounts.into_iter().next().map(|(_, account)| account);
                 self.0.accounts.insert(id.to_owned(), account.clone());
-                check_account(user, account.as_ref())
+                let answer = check_account(user, account.as_ref());
+                if let Err(refusal) = answer {
+                    self.0.refused.insert((id.to_owned(), user.session_id().map(str::to_owned)), refusal);
+                }
+                answer
             }
-            Ok(Ok(None)) => Ok(()),
+            Ok(Ok(Ok(None))) => Ok(()),
             Ok(Err(e)) => {
                 debug!(participant = %user.participant(), "let in on the signature alone: {e}");
                 Ok(())
@@ -103,14 +132,38 @@ impl Sessions {
         }
     }
 
+    /// What was found out about this credential's account a short time ago, if that still decides.
+    fn known_answer(&self, user: &CurrentUser, id: &str) -> Option<Result<(), AuthError>> {
+        if let Some(known) = self.0.accounts.get(id)
+            && check_account(user, known.as_ref()).is_ok()
+        {
+            return Some(Ok(()));
+        }
+        self.0.refused.get(&(id.to_owned(), user.session_id().map(str::to_owned))).map(Err)
+    }
+
+    fn lane(&self, id: &str) -> &tokio::sync::Mutex<()> {
+        let mut hasher = DefaultHasher::new();
+        id.hash(&mut hasher);
+        &self.0.lanes[usize::try_from(hasher.finish() % LANES as u64).unwrap_or_default()]
+    }
+
     fn check_revoked(&self, user: &CurrentUser) -> Result<(), AuthError> {
         // A key has no time of issue and is taken back by changing the setting.
         if user.expires_at().is_none() {
             return Ok(());
         }
+        if user.issued_at().is_some_and(|at| at <= self.too_old()) {
+            return Err(AuthError::Expired);
+        }
         let until = self.revoked().until.get(user.participant()).copied();
         let issued_before = |until: Timestamp| user.issued_at().is_none_or(|at| at <= until);
         if until.is_some_and(issued_before) { Err(AuthError::Expired) } else { Ok(()) }
+    }
+
+    /// Whatever was issued until then is refused for its age, revoked or not.
+    fn too_old(&self) -> Timestamp {
+        self.0.core.now().minus(self.0.core.rules.token_max_age)
     }
 
     /// A socket was let in.
@@ -142,21 +195,34 @@ impl Sessions {
         Ok(expires_at)
     }
 
-    /// Closes all sockets of a person and refuses his tokens issued until now. Returns how many sockets there were.
+    /// Closes all sockets of a person and refuses his tokens issued until now. Returns how many sockets there were on this node.
     ///
-    /// Holds in memory at once; stored as soon as the store takes it. The caller has checked that an admin asks.
+    /// Holds in memory at once, on the other nodes as soon as they hear of it; stored as soon as the store takes it. The caller has
+    /// checked that an admin asks.
     pub async fn revoke(&self, admin: &CurrentUser, person: &Participant) -> usize {
         let revocation = Revocation { person: person.clone(), until: self.0.core.now() };
         {
             let mut revoked = self.revoked();
             revoked.until.insert(person.clone(), revocation.until);
-            revoked.unsaved.push(revocation);
+            revoked.unsaved.push(revocation.clone());
         }
+        self.0.core.tell_nodes(vec![Topic::Everybody], || Notice::Revoked { person: revocation.person, until: revocation.until });
         let closed = self.close_those(|session| session.user.participant() == person);
         info!(participant = %person, sockets = closed, "sessions were revoked");
         self.0.audit.note(admin, AuditAction::Revoke, person.to_string(), None);
         self.save_revocations().await;
         closed
+    }
+
+    /// Another node has revoked somebody's sessions.
+    pub(super) fn heard_revoked(&self, person: Participant, until: Timestamp) {
+        {
+            let mut revoked = self.revoked();
+            let known = revoked.until.entry(person.clone()).or_insert(until);
+            *known = (*known).max(until);
+        }
+        let closed = self.close_those(|session| self.check_revoked(&session.user).is_err());
+        info!(participant = %person, sockets = closed, "sessions were revoked on another node");
     }
 
     async fn save_revocations(&self) {
@@ -169,8 +235,10 @@ impl Sessions {
         }
     }
 
-    async fn load_revocations(&self) {
-        match self.0.core.store.revocations().await {
+    /// Learns of revocations: all of them, or the newest.
+    pub(super) async fn load_revocations(&self, all: bool) {
+        let since = if all { None } else { self.revoked().until.values().max().map(|newest| newest.minus(SKEW)) };
+        match self.0.core.store.revocations(since).await {
             Ok(stored) => {
                 {
                     let mut revoked = self.revoked();
@@ -187,6 +255,16 @@ impl Sessions {
         }
     }
 
+    /// Forgets revocations of tokens that are too old anyway. Tokens without a time of issue, which a revocation refuses too, are told
+    /// in docs/protocol.md to end before then.
+    async fn forget_old_revocations(&self) {
+        let before = self.too_old();
+        self.revoked().until.retain(|_, until| *until >= before);
+        if let Err(e) = self.0.core.store.purge_revocations(before).await {
+            debug!("old revocations are forgotten later: {e}");
+        }
+    }
+
     fn close_those(&self, condition: impl Fn(&OpenSession) -> bool) -> usize {
         let found: Vec<Arc<Connection>> = self.open().values().filter(|s| condition(s)).map(|s| Arc::clone(&s.connection)).collect();
         for connection in &found {
@@ -196,15 +274,24 @@ impl Sessions {
     }
 
     async fn look_for_ever(&self) {
-        let mut accounts_at = Instant::now() + ACCOUNTS_EVERY;
+        let (mut accounts_at, mut all_at) = (Instant::now() + ACCOUNTS_EVERY, Instant::now());
         loop {
+            let all = Instant::now() >= all_at;
+            if all {
+                all_at = Instant::now() + ALL_EVERY;
+                self.forget_old_revocations().await;
+            }
             // Loaded again and again where other servers may add to them; that is one small question.
-            if !self.revoked().loaded || self.0.core.store.engine() == "mongodb" {
-                self.load_revocations().await;
+            let loaded = self.revoked().loaded;
+            if !loaded || self.0.core.store.engine() == "mongodb" {
+                self.load_revocations(all || !loaded).await;
             }
             self.save_revocations().await;
-            let now = self.0.core.now();
-            let ended = self.close_those(|session| session.user.expires_at().is_some_and(|at| at <= now));
+            let (now, too_old) = (self.0.core.now(), self.too_old());
+            let is_over = |user: &CurrentUser| {
+                user.expires_at().is_some_and(|at| at <= now || user.issued_at().is_some_and(|issued| issued <= too_old))
+            };
+            let ended = self.close_those(|session| is_over(&session.user));
             if ended > 0 {
                 info!(sockets = ended, "sockets were closed because their tokens ended");
             }

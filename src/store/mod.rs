@@ -5,6 +5,7 @@
 
 pub mod mongo;
 pub mod sqlite;
+mod unsure;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -12,8 +13,8 @@ use futures_util::future::BoxFuture;
 use crate::error::{Error, Result};
 use crate::models::{
     Account, AuditAction, AuditEntry, Call, CallId, CallStatus, CallType, Conversation, ConversationHandle, ConversationKey, EndReason,
-    Feedback, Message, MessageId, MessageStatus, NewCall, NewMessage, Notices, Pair, Participant, ParticipantKind, Profile, Relation,
-    Revocation, Timestamp,
+    Feedback, IdClock, KeptRooms, Message, MessageId, MessageStatus, NewCall, NewMessage, Notices, Pair, Participant, ParticipantKind,
+    ProcessId, Profile, Relation, Revocation, Timestamp,
 };
 
 /// A result that is on its way. The place in the store's order was taken when it was made, not when it is awaited.
@@ -46,6 +47,7 @@ pub trait Store: Send + Sync + 'static {
     /// Appends a message, makes it the conversation's latest and adds one to the recipient's unread count.
     ///
     /// Idempotent by `(sender, client_message_id)`: a repeat returns the first message with `fresh: false` and changes nothing;
+    /// but if the outcome was unknown until then, the first repeat counts as the send itself.
     /// the same id for another conversation or content is `Conflict`. The store assigns id and time; within a conversation they
     /// never go backwards, and results of one conversation become ready in that order.
     /// Errors: `Overloaded` when the queue to the writer is full; `Unavailable` when the outcome is unknown (repeat with the same client id).
@@ -57,6 +59,7 @@ pub trait Store: Send + Sync + 'static {
     /// One page of a conversation as `viewer` may see it, oldest first.
     ///
     /// Left out are messages deleted for everyone and those `viewer` deleted for himself. Order is `(createdAt, _id)`.
+    /// Where several processes write, a page after a message begins with what may have been stored later than it, in an earlier place.
     /// Errors: `MessageNotFound` when the range names a message that is not of this conversation (one that is deleted still counts).
     async fn messages(&self, query: MessageQuery) -> Result<Messages>;
 
@@ -146,8 +149,36 @@ pub trait Store: Send + Sync + 'static {
     /// Stores a revocation; a later one for the same person replaces it, an earlier one changes nothing.
     async fn revoke(&self, revocation: Revocation) -> Result<()>;
 
-    /// All revocations.
-    async fn revocations(&self) -> Result<Vec<Revocation>>;
+    /// All revocations, or those of this moment and later.
+    async fn revocations(&self, since: Option<Timestamp>) -> Result<Vec<Revocation>>;
+
+    /// Forgets revocations of before this moment. The caller knows that every token they refused is refused without them.
+    async fn purge_revocations(&self, before: Timestamp) -> Result<()>;
+
+    /// Remembers in which rooms these identities sit, in place of what was remembered of each; one without rooms is forgotten.
+    ///
+    /// `process` says so, and was alive at that moment. Repeating changes nothing.
+    async fn remember_rooms(&self, process: ProcessId, at: Timestamp, rooms: Vec<KeptRooms>) -> Result<()>;
+
+    /// What processes other than `process` remembered of these identities, in no order, if they were seen at or after `since`.
+    ///
+    /// Who was not dropped was seen when its process was last alive, and has no `unheard_since`.
+    async fn remembered_rooms(&self, process: ProcessId, people: &[Participant], since: Timestamp) -> Result<Vec<KeptRooms>>;
+
+    /// Whether a process other than `process` was alive at or after `since`.
+    async fn others_alive(&self, process: ProcessId, since: Timestamp) -> Result<bool>;
+
+    /// Forgets processes that were last alive before `before`, with the rooms of who was connected to them, and who was dropped before.
+    async fn forget_rooms(&self, before: Timestamp) -> Result<()>;
+
+    /// Those of these conversations that were opened, or in which something was said, at or after `since`; in no order.
+    async fn spoken_since(&self, conversations: &[ConversationKey], since: Timestamp) -> Result<Vec<Conversation>>;
+
+    /// Writes down that the node of this name lived then, and returns when each other node last wrote so, by its own clock. Those
+    /// silent for a day are forgotten. Empty where no other node can be.
+    async fn meet_nodes(&self, _name: &str, _now: Timestamp) -> Result<Vec<(String, Timestamp)>> {
+        Ok(Vec::new())
+    }
 
     /// Checks that a write would succeed now.
     async fn check_writable(&self) -> Result<()>;
@@ -225,6 +256,23 @@ pub struct Sent {
     pub message: Message,
     /// False for a repeat.
     pub fresh: bool,
+    /// True for a repeat of what another process stored lately: it may have died before it told anyone.
+    pub maybe_unheard: bool,
+}
+
+impl Sent {
+    /// How long after the first send a process may have died without a word.
+    const DOUBTED: std::time::Duration = std::time::Duration::from_secs(120);
+
+    fn fresh(message: Message) -> Self {
+        Self { message, fresh: true, maybe_unheard: false }
+    }
+
+    /// `clock` is this process's, `now` the time of the repeat.
+    fn repeat(message: Message, clock: &IdClock, now: Timestamp) -> Self {
+        let maybe_unheard = !clock.made(message.id.bytes()) && now.since(message.created_at) < Self::DOUBTED;
+        Self { message, fresh: false, maybe_unheard }
+    }
 }
 
 /// Which part of a conversation.
@@ -261,6 +309,8 @@ pub struct Messages {
     pub items: Vec<Message>,
     /// Whether there are more in the direction of the range.
     pub has_more: bool,
+    /// How many of the first items of a page after a message stand before it.
+    pub late: usize,
 }
 
 /// Which messages a reader has read.

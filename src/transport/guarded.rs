@@ -35,16 +35,28 @@ impl GuardedIo {
         Self { stream, link, _place: place, cut_read: None, cut_write: None, stalled: None }
     }
 
+    fn note_written(&self, outcome: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = outcome {
+            self.link.written(*bytes);
+        }
+    }
+
     /// The outcome of a write: pending only as long as the peer is expected to read again.
     fn guard_write<T>(&mut self, outcome: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
-            self.stalled = None;
+            if self.stalled.take().is_some() {
+                self.link.note_halt(false);
+            }
             return outcome;
         }
         if poll_cut(&self.link, &mut self.cut_write, cx) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_STALL)));
+        let link = &self.link;
+        let stalled = self.stalled.get_or_insert_with(|| {
+            link.note_halt(true);
+            Box::pin(tokio::time::sleep(WRITE_STALL))
+        });
         ready!(stalled.as_mut().poll(cx));
         // The reader must end too, or the session would wait for its heartbeat.
         self.link.cut();
@@ -56,6 +68,13 @@ impl GuardedIo {
 fn poll_cut(link: &Link, cut: &mut Option<Pin<Box<WaitForCancellationFutureOwned>>>, cx: &mut Context<'_>) -> bool {
     // Asked first, because a future that has completed must not be polled again.
     link.is_cut() || cut.get_or_insert_with(|| Box::pin(link.when_cut())).as_mut().poll(cx).is_ready()
+}
+
+impl Drop for GuardedIo {
+    fn drop(&mut self) {
+        // Nothing will be written any more; whoever waits for that must know.
+        self.link.cut();
+    }
 }
 
 impl AsyncRead for GuardedIo {
@@ -79,6 +98,7 @@ impl AsyncWrite for GuardedIo {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let outcome = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.note_written(&outcome);
         this.guard_write(outcome, cx)
     }
 
@@ -88,6 +108,7 @@ impl AsyncWrite for GuardedIo {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let outcome = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.note_written(&outcome);
         this.guard_write(outcome, cx)
     }
 

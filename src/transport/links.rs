@@ -5,9 +5,11 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// How long an ended polling session is remembered; its engine session is gone by then.
@@ -15,18 +17,41 @@ const REMEMBER_ENDED: Duration = Duration::from_secs(60);
 /// How often the memory of ended sessions is swept, counted in new ones.
 const SWEEP_EVERY: usize = 1024;
 
+/// Bytes waiting to be written beyond which nothing more is asked for on behalf of the client at the other end.
+const BEHIND: usize = 256 * 1024;
+/// Bytes waiting to be written beyond which the client is given up: what others say to it cannot be held back.
+/// More than the largest answers, so that one of these alone does not do it.
+const FAR_BEHIND: usize = 4 << 20;
+/// The same for a client that has taken nothing at all for [`STALLED`].
+const BEHIND_AND_STALLED: usize = 128 * 1024;
+const STALLED: Duration = Duration::from_secs(2);
+
 /// One accepted TCP connection.
 pub struct Link {
     peer: SocketAddr,
     cut: CancellationToken,
     // A connection serves one websocket at most, and the note of it goes with the connection.
     websocket: OnceLock<WebsocketNote>,
+    // What was said to the client and has not been written. An estimate: frames are a few bytes longer than what is said in them.
+    unwritten: AtomicUsize,
+    wrote: Notify,
+    /// Milliseconds after `since` at which writing came to a halt; 0 while it goes on.
+    halted_at: AtomicU64,
+    since: Instant,
 }
 
 impl Link {
     /// A connection from `peer`.
     pub fn new(peer: SocketAddr) -> Arc<Self> {
-        Arc::new(Self { peer, cut: CancellationToken::new(), websocket: OnceLock::new() })
+        Arc::new(Self {
+            peer,
+            cut: CancellationToken::new(),
+            websocket: OnceLock::new(),
+            unwritten: AtomicUsize::new(0),
+            wrote: Notify::new(),
+            halted_at: AtomicU64::new(0),
+            since: Instant::now(),
+        })
     }
 
     /// The address at the other end.
@@ -42,6 +67,52 @@ impl Link {
     /// Whether it was cut.
     pub fn is_cut(&self) -> bool {
         self.cut.is_cancelled()
+    }
+
+    /// So many more bytes wait to be written. False if so many wait already that the client is to be given up.
+    ///
+    /// What is said now does not count: one thing may be larger than all that may wait.
+    pub fn say(&self, bytes: usize) -> bool {
+        let before = self.unwritten.fetch_add(bytes, Ordering::Relaxed);
+        before <= FAR_BEHIND && (before <= BEHIND_AND_STALLED || !self.is_stalled())
+    }
+
+    fn is_stalled(&self) -> bool {
+        let halted_at = self.halted_at.load(Ordering::Relaxed);
+        halted_at > 0 && self.since.elapsed() >= Duration::from_millis(halted_at) + STALLED
+    }
+
+    /// The other end takes nothing just now, or takes something again.
+    pub(super) fn note_halt(&self, halted: bool) {
+        let at = if halted { u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX).max(1) } else { 0 };
+        self.halted_at.store(at, Ordering::Relaxed);
+    }
+
+    /// So many bytes were taken by the other end.
+    pub(super) fn written(&self, bytes: usize) {
+        // Never below nothing: what nobody counted, like pings, must not become credit.
+        let less = |waiting: usize| (waiting > 0).then(|| waiting.saturating_sub(bytes));
+        if let Ok(before) = self.unwritten.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            && before > BEHIND
+            && before.saturating_sub(bytes) <= BEHIND
+        {
+            self.wrote.notify_waiters();
+        }
+    }
+
+    /// Returns once the client has taken most of what was said to it, or is cut.
+    pub async fn when_caught_up(&self) {
+        loop {
+            // Listened for before it is looked at, so that nothing falls between.
+            let wrote = self.wrote.notified();
+            if self.unwritten.load(Ordering::Relaxed) <= BEHIND || self.is_cut() {
+                return;
+            }
+            tokio::select! {
+                () = wrote => {}
+                () = self.cut.cancelled() => return,
+            }
+        }
     }
 
     pub(super) fn when_cut(&self) -> WaitForCancellationFutureOwned {
@@ -144,6 +215,11 @@ impl Links {
         }
     }
 
+    /// The connection that is the session's websocket now, if it has one.
+    pub fn websocket(&self, session: &str) -> Option<Arc<Link>> {
+        self.sessions().current.get(session).filter(|noted| noted.websocket)?.link.upgrade()
+    }
+
     /// Whether the session was ended.
     pub fn is_ended(&self, session: &str) -> bool {
         self.sessions().ended.contains_key(session)
@@ -207,6 +283,43 @@ mod tests {
         links.note_websocket("t", &websocket);
         drop(websocket);
         links.end("t", None);
+    }
+
+    #[test]
+    fn who_takes_nothing_is_given_up_sooner_than_who_is_slow() {
+        let link = link();
+        assert!(link.say(FAR_BEHIND) && link.say(1), "one thing may be as large as that");
+        assert!(!link.say(1), "and nothing more comes on top of it");
+        link.written(2 * FAR_BEHIND);
+        assert!(link.say(BEHIND_AND_STALLED + 1));
+        link.note_halt(true);
+        assert!(link.say(1), "not at once");
+        std::thread::sleep(STALLED + Duration::from_millis(10));
+        assert!(!link.say(1));
+        link.note_halt(false);
+        assert!(link.say(1));
+    }
+
+    #[tokio::test]
+    async fn what_is_said_waits_until_it_is_written_or_the_connection_is_cut() {
+        let link = link();
+        link.written(1 << 20);
+        link.say(BEHIND);
+        link.when_caught_up().await;
+        link.say(10);
+        let waits = tokio::spawn({
+            let link = Arc::clone(&link);
+            async move { link.when_caught_up().await }
+        });
+        tokio::task::yield_now().await;
+        link.written(9);
+        tokio::task::yield_now().await;
+        assert!(!waits.is_finished());
+        link.written(1);
+        waits.await.expect("caught up");
+        link.say(10);
+        link.cut();
+        link.when_caught_up().await;
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::delivery::Connection;
 use crate::error::{Error, Result};
 use crate::models::{Call, CallId, CallStatus, CallType, MessageId, Participant, ParticipantKind, Timestamp};
 use crate::services::calling::{Ending, InitiateCall, OfferedCall};
+use crate::services::content::without_controls;
 use crate::services::media_tokens::{ANY_UID, MediaToken};
 
 use super::Payload;
@@ -61,22 +62,27 @@ pub fn parse_call_id(text: &str) -> Result<CallId> {
 
 /// How a call is ended or rejected. A duration that means nothing is ignored, because older apps send such.
 pub fn ending(payload: &Payload) -> Result<Ending> {
-    let reason = payload.text(&["reason", "endReason"])?;
-    if reason.is_some_and(|text| text.chars().count() > MAX_REASON_CHARS) {
+    let reason = said(payload, &["reason", "endReason"])?;
+    if reason.as_ref().is_some_and(|text| text.chars().count() > MAX_REASON_CHARS) {
         return Err(Error::invalid(format!("reason has more than {MAX_REASON_CHARS} characters")));
     }
-    Ok(Ending { reason: reason.map(str::to_owned), duration: payload.lenient_seconds("duration") })
+    Ok(Ending { reason, duration: payload.lenient_seconds("duration") })
+}
+
+/// What a party says in its own words: cleaned as messages are. Of nothing but control characters nothing is left.
+fn said(payload: &Payload, names: &[&str]) -> Result<Option<String>> {
+    Ok(payload.text(names)?.map(without_controls).filter(|text| !text.is_empty()))
 }
 
 /// Rating and comment of a call.
 pub fn feedback(payload: &Payload) -> Result<(u8, Option<String>)> {
     let rating = payload.number(&["rating"], 1)?.and_then(|n| u8::try_from(n).ok()).filter(|n| *n <= 5);
     let rating = rating.ok_or_else(|| Error::invalid("rating must be a whole number from 1 to 5"))?;
-    let comment = payload.text(&["comment", "feedback"])?;
-    if comment.is_some_and(|text| text.chars().count() > MAX_COMMENT_CHARS) {
+    let comment = said(payload, &["comment", "feedback"])?;
+    if comment.as_ref().is_some_and(|text| text.chars().count() > MAX_COMMENT_CHARS) {
         return Err(Error::ContentTooLong { limit: MAX_COMMENT_CHARS });
     }
-    Ok((rating, comment.map(str::to_owned)))
+    Ok((rating, comment))
 }
 
 /// `callType` and `status` of a list of calls. The status may be given in the words of the documents or of the events.
@@ -160,5 +166,24 @@ impl<'a> MediaBody<'a> {
             uid: ANY_UID,
             expires_at: media.expires_at,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_said_about_a_call_is_cleaned_as_messages_are() {
+        let of = |value| Payload::from_value(value).expect("an object");
+        let reason = |text: &str| ending(&of(json!({ "reason": text }))).map(|ending| ending.reason);
+        assert_eq!(reason("bu\u{1b}[31msy\u{0}").expect("legal").as_deref(), Some("bu[31msy"));
+        assert_eq!(reason("\u{7}").expect("legal"), None);
+        assert!(reason(&"\u{0}".repeat(MAX_REASON_CHARS + 1)).is_ok(), "counted is what is kept");
+        assert!(reason(&"x".repeat(MAX_REASON_CHARS + 1)).is_err());
+        let comment = |text: &str| feedback(&of(json!({ "rating": 5, "comment": text }))).expect("legal").1;
+        assert_eq!(comment("a\r\nb\u{85}\tक\u{200d}ष").as_deref(), Some("a\nb\tक\u{200d}ष"));
     }
 }

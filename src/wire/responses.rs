@@ -46,6 +46,8 @@ pub struct CatchUpBody<'a> {
     messages: Vec<MessageView<'a>>,
     has_more: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<MessageId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     changes: Option<Vec<ChangeView>>,
     server_time: Timestamp,
 }
@@ -57,6 +59,7 @@ impl<'a> CatchUpBody<'a> {
             conversation_id: spelling,
             messages: MessageView::all(&caught_up.messages, spelling),
             has_more: caught_up.has_more,
+            cursor: caught_up.cursor,
             changes: caught_up.changes.as_ref().map(|changes| changes.iter().map(ChangeView::new).collect()),
             server_time: caught_up.server_time,
         }

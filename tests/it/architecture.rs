@@ -13,13 +13,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("observability", &["config"]),
     ("auth", &["config", "error", "models"]),
     ("store", &["error", "models"]),
-    ("delivery", &["error", "models"]),
-    ("services", &["auth", "delivery", "error", "models", "store"]),
+    ("bus", &["models"]),
+    ("delivery", &["bus", "error", "models"]),
+    ("services", &["auth", "bus", "delivery", "error", "models", "store"]),
     // Reads and writes the shapes clients use; below the two ways in, above the rules.
     ("wire", &["delivery", "error", "models", "services", "store"]),
     ("handlers", &["auth", "delivery", "error", "models", "services", "transport", "wire"]),
-    ("rest", &["auth", "delivery", "error", "models", "services", "store", "transport", "wire"]),
-    ("app", &["auth", "config", "delivery", "handlers", "models", "rest", "server", "services", "store", "transport"]),
+    ("rest", &["auth", "bus", "delivery", "error", "models", "services", "store", "transport", "wire"]),
+    ("app", &["auth", "bus", "config", "delivery", "handlers", "models", "rest", "server", "services", "store", "transport"]),
     ("server", &["app", "error", "handlers", "rest", "transport"]),
 ];
 

@@ -1,6 +1,6 @@
 //! Who hears what: audiences, spellings, full buffers.
 
-use samvad::delivery::{Audience, Delivery, ServerEvent, Typing};
+use samvad::delivery::{Audience, Delivery, MAX_UNOPENED, ServerEvent, Typing};
 use samvad::models::{ConversationKey, Participant, ParticipantKind};
 
 use crate::support::recorder::Recorder;
@@ -45,6 +45,27 @@ fn each_socket_hears_once_under_the_spelling_it_joined_with() {
         assert_eq!(heard.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["dm:typing_start", "dm:user_typing"]);
         assert!(heard.iter().all(|(_, payload)| payload["conversationId"] == spelling), "{heard:?}");
     }
+}
+
+#[test]
+fn of_many_rooms_nobody_has_opened_the_oldest_are_left_and_one_that_is_opened_stays() {
+    let (delivery, user) = (Delivery::default(), person(ParticipantKind::User, "u1"));
+    let (connection, _recorder) = Recorder::connect(&delivery, &user);
+    let room = |n: usize| key(&format!("user_u1_a{n}"));
+    let joins = |n: usize| assert!(delivery.join_unopened(&connection, &room(n), room(n).as_str()));
+    (0..MAX_UNOPENED).for_each(joins);
+    delivery.opened(&room(0));
+    assert!(delivery.join(&connection, &room(1), "known by now"));
+    // Joining again makes it the newest.
+    joins(2);
+    (MAX_UNOPENED..MAX_UNOPENED + 10).for_each(joins);
+    let sits = |n: usize| delivery.spelling_of(&connection, &room(n)).is_some();
+    let left: Vec<usize> = (0..MAX_UNOPENED + 10).filter(|n| !sits(*n)).collect();
+    assert_eq!(left, (3..11).collect::<Vec<_>>());
+    // What was left is left for good, also after coming back.
+    delivery.disconnect(&connection, samvad::delivery::Departure::Dropped);
+    let kept = delivery.dropped_rooms(&user).expect("kept");
+    assert_eq!((kept.rooms.len(), kept.unopened.len()), (MAX_UNOPENED + 2, MAX_UNOPENED));
 }
 
 #[test]

@@ -125,6 +125,39 @@ async fn behind_a_trusted_proxy_each_client_is_counted_and_nobody_else_is_believ
 }
 
 #[tokio::test]
+async fn keys_tried_from_many_addresses_of_one_network_are_noted_once() {
+    let (store, folder) = stores::sqlite();
+    let server = TestServer::start_with(store.clone(), &[("TRUSTED_PROXIES", "127.0.0.9")]).await;
+    for n in 1..=5 {
+        let headers = [("X-Forwarded-For", format!("2001:db8:0:7::{n}")), ("x-admin-key", "a guessed admin key".to_owned())];
+        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+        assert_eq!(get(&server.url, local(9), "/api/conversations", &headers).await.status, 401);
+    }
+    // What is noted is written a moment later, and at the latest when the server goes down.
+    server.stop().await;
+    drop(store);
+    let reopened = samvad::store::sqlite::SqliteStore::open(folder.path()).expect("opens again");
+    let noted = samvad::store::Store::audit_trail(&reopened, None, None, 10).await.expect("readable");
+    let actors: Vec<&str> = noted.iter().map(|entry| entry.actor.as_str()).collect();
+    assert_eq!(actors, ["2001:db8:0:7::"]);
+}
+
+#[tokio::test]
+async fn a_polling_body_that_pauses_is_given_up() {
+    let (server, _folder) = server(&[]).await;
+    let opened = get(&server.url, local(2), POLLING, &[]).await.body;
+    let opened: serde_json::Value = serde_json::from_str(&opened[1..]).expect("the handshake");
+    let mut slow = connect_from(local(2), &server.url).await;
+    let sid = opened["sid"].as_str().expect("a session");
+    let post = format!("POST {POLLING}&sid={sid} HTTP/1.1\r\nHost: samvad\r\nContent-Length: 1000\r\n\r\n4");
+    slow.write_all(post.as_bytes()).await.expect("written");
+    // The engine session itself would last 45 s.
+    let ended = tokio::time::timeout(Duration::from_secs(40), http::answer(&mut slow)).await.expect("given up");
+    assert!(ended.is_err() || ended.is_ok_and(|answer| answer.status >= 400));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn handlers_hear_the_address_of_the_client_and_not_of_the_proxy() {
     let (server, _folder) = server(&[("TRUSTED_PROXIES", "127.0.0.1")]).await;
     let auth = json!({ "token": server.token(ParticipantKind::User, "u1") });
@@ -237,7 +270,7 @@ async fn one_socket_too_many_closes_the_oldest_of_its_identity_and_nobody_elses(
 
 #[test]
 fn admins_have_many_sockets_because_they_are_one_identity() {
-    let delivery = Delivery::new(SocketLimits::new(2));
+    let delivery = Delivery::new(SocketLimits::new(2), None);
     let connect = |kind, id: &str| Recorder::connect(&delivery, &Participant::new(kind, id).expect("legal")).1;
     let admins: Vec<_> = (0..1_001).map(|n| connect(ParticipantKind::Admin, &format!("a{}", n % 7))).collect();
     let users: Vec<_> = (0..4).map(|_| connect(ParticipantKind::User, "u1")).collect();

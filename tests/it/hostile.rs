@@ -398,13 +398,13 @@ async fn five_megabytes_are_refused_wherever_they_come() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn twenty_thousand_events_at_once_are_all_answered_and_slow_nobody_down() {
+async fn a_flood_of_events_is_answered_for_a_while_then_its_socket_closed_and_nobody_is_slowed_down() {
     let stage = Stage::set(&[("RATE_PROFILE", "default"), ("LIMIT_MESSAGES_PER_MINUTE", "100000")]).await;
     let url = stage.url().to_owned();
     let mut flooder = Client::connect(&url, &mallory()).await;
     let (mut stored, mut codes) = (0, std::collections::BTreeMap::<String, usize>::new());
     // In bursts of what one write holds; the flooder reads between them, or it would be cut for what waits for it.
-    for burst in 0..20 {
+    for burst in 0..4 {
         let mut asked = Vec::new();
         for number in 0..1_000 {
             let (event, payload) = match number % 2 {
@@ -424,12 +424,12 @@ async fn twenty_thousand_events_at_once_are_all_answered_and_slow_nobody_down() 
     }
     assert!(stored > 0 && codes["RATE_LIMITED"] > 0, "{stored} stored, refused {codes:?}");
     assert!(codes.keys().all(|code| ["RATE_LIMITED", "OVERLOADED"].contains(&code.as_str())), "{codes:?}");
-    // Twenty thousand without reading a single answer: the server does not collect them for ever.
+    // Twenty thousand without reading a single answer: the server does not collect them, and ends what listens to nothing.
     let mut line = stage.attacker().await;
     let burst: Vec<u8> =
         (0..20_000).flat_map(|n| frame(TEXT, format!("42{n}[\"dm:history\",{{\"conversationId\":\"x\"}}]").as_bytes())).collect();
     line.write(&burst).await;
-    line.fate().await;
+    assert_eq!(line.fate().await, Fate::Cut);
     stage.end().await;
 }
 

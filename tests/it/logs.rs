@@ -1,7 +1,9 @@
 //! What is written to the log, and what refusals and `samvad config` say: never a token, a secret or what people say.
 
 use std::fs::File;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use samvad::models::ParticipantKind;
 use serde_json::json;
@@ -106,9 +108,27 @@ async fn nothing_private_is_logged(mongo: Option<(String, String)>, format: &str
         assert_eq!(refused.status, 400);
         refusals += &format!("{refused:?}");
     }
+    // What is noted of an admin: that he read and deleted, not what.
+    let read = admin.call("dm:history", &json!({ "conversationId": "user_u1_a1" })).await;
+    let delete = json!({ "messageId": read["messages"][0]["_id"], "scope": "everyone" });
+    assert_eq!(admin.call("dm:delete_message", &delete).await["ok"], true, "{read}");
+    assert_eq!(admin.call("dm:history", &json!({ "conversationId": TEXT })).await["ok"], false);
     drop((client, by_header));
     let printed = program.printed();
+    let noted = async {
+        while !trail(folder.path(), mongo.as_ref()).contains("delete") {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    // The embedded store belongs to one program at a time.
+    if mongo.is_some() {
+        tokio::time::timeout(Duration::from_secs(10), noted).await.expect("noted");
+    } else {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
     program.kill();
+    let trail = trail(folder.path(), mongo.as_ref());
+    assert!(["read", "delete", "refused_key"].iter().all(|action| trail.contains(action)), "{trail}");
 
     let logged = std::fs::read_to_string(log).expect("a log") + &printed;
     assert!(logged.contains("DEBUG") && logged.contains("a client connected"), "it does log:\n{logged}");
@@ -118,7 +138,19 @@ async fn nothing_private_is_logged(mongo: Option<(String, String)>, format: &str
         let line = logged.lines().find(|line| line.contains(private));
         assert!(line.is_none(), "logged: {line:?}");
         assert!(!refusals.contains(private), "{private:?} is in an answer: {refusals}");
+        assert!(!trail.contains(private), "{private:?} is in the audit trail: {trail}");
     }
+}
+
+/// What `samvad audit` prints.
+fn trail(folder: &Path, mongo: Option<&(String, String)>) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_samvad"));
+    command.arg("audit").current_dir(folder).env_clear().env("JWT_SECRET", SECRET).env("DATA_DIR", folder);
+    if let Some((uri, database)) = mongo {
+        command.envs([("MONGODB_URI", uri), ("MONGODB_DB", database)]);
+    }
+    let output = command.output().expect("it runs");
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

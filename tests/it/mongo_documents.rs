@@ -192,11 +192,11 @@ async fn documents_of_the_node_backend_are_read_and_continued() {
     };
     eventually("the counter becoming right", async || count().await == Some(0)).await;
 
-    let Sent { message: fourth, fresh } = store.send_message(message(&listed, &other_admin, "fourth")).await.expect("sent");
+    let Sent { message: fourth, fresh, .. } = store.send_message(message(&listed, &other_admin, "fourth")).await.expect("sent");
     assert!(fresh && fourth.created_at == at(60));
-    assert_eq!(count().await, Some(1));
     let now = by_key(&store, &key).await;
     assert_eq!(now.last_message.expect("the new one").message_id, Some(fourth.id));
+    assert_eq!(count().await, Some(1));
     assert_eq!(history(&store, &listed, &astrologer()).await.len(), 5);
 
     // Deleting what a bare text may be about falls back, too.
@@ -469,6 +469,8 @@ async fn what_we_write_has_exactly_these_fields_and_types() {
         assert!(!stored.contains_key(absent), "{absent} is absent, not null");
     }
 
+    // Whoever asks has it written.
+    by_key(&store, conversation.key().as_str()).await;
     let filled = fixture.find("directconversations", id).await;
     fields.extend([("lastMessage", "EmbeddedDocument"), ("lastMessageSenderId", "String"), ("lastMessageSenderType", "String")]);
     assert_eq!(shape(&filled), expected(&fields));
@@ -579,13 +581,66 @@ async fn what_a_dead_node_left_uncounted_is_put_right_after_a_start() {
     first.close().await;
 
     let second = fixture.store().await;
-    eventually("putting the conversation right", async || {
-        let now = by_key(&second, conversation.key().as_str()).await;
-        now.unread_of(&astrologer()) == 1 && now.last_message.is_some_and(|last| last.message_id == Some(sent.id))
-    })
-    .await;
+    let shown = by_key(&second, conversation.key().as_str()).await.last_message.expect("shown before anybody asks");
+    assert_eq!(shown.message_id, Some(sent.id));
+    eventually("putting the counter right", async || by_key(&second, conversation.key().as_str()).await.unread_of(&astrologer()) == 1)
+        .await;
     second.close().await;
     fixture.database.drop().await.expect("dropped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_node_left_uncounted_is_put_right_when_it_is_missed() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store().await;
+    let conversation = store.open_conversation(opening(&user(), &astrologer())).await.expect("opened").conversation;
+    let sent = store.send_message(NewMessage { at: at(60), ..message(&conversation, &user(), "stored, not counted") }).await;
+    let sent = sent.expect("sent").message;
+    by_key(&store, conversation.key().as_str()).await;
+    let id = ObjectId::from_bytes(conversation.handle.id.bytes());
+    let raw = fixture.database.collection::<Document>("directconversations");
+    let forgotten = doc! { "$set": { "unreadCount": {}, "lastMessageAt": minute(0) }, "$unset": { "lastMessage": "" } };
+    raw.update_one(doc! { "_id": id }, forgotten).await.expect("updated");
+
+    // The other one was seen a moment before it stored this, and never again.
+    store
+        .remember_rooms(samvad::models::ProcessId::random(), sent.created_at.minus(Duration::from_secs(5)), Vec::new())
+        .await
+        .expect("noted");
+    store.forget_rooms(sent.created_at.plus(Duration::from_secs(240))).await.expect("forgotten");
+    let shown = by_key(&store, conversation.key().as_str()).await;
+    assert_eq!(shown.last_message.expect("shown").message_id, Some(sent.id));
+    eventually("putting the counter right", async || by_key(&store, conversation.key().as_str()).await.unread_of(&astrologer()) == 1).await;
+    fixture.done(store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_sends_of_a_conversation_are_shown_by_few_writes_and_never_late_for_a_reader() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store().await;
+    let conversation = store.open_conversation(opening(&user(), &astrologer())).await.expect("opened").conversation;
+    for round in 1..=20 {
+        let sends: Vec<_> = (0..10).map(|n| store.send_message(message(&conversation, &user(), &format!("{round} {n}")))).collect();
+        let mut last = None;
+        for sent in sends {
+            last = Some(sent.await.expect("sent").message.id);
+        }
+        let now = by_key(&store, conversation.key().as_str()).await;
+        assert_eq!((now.unread_of(&astrologer()), now.last_message.expect("shown").message_id), (10 * round, last));
+        let listed = list(&store, &astrologer()).await;
+        assert_eq!(listed[0].unread_of(&astrologer()), 10 * round);
+    }
+    let read = store.mark_read(read_all(&conversation, &astrologer())).await.expect("marked");
+    assert_eq!((read.ids.len(), read.unread), (200, 0));
+    // What nobody asks for is written all the same, for other nodes.
+    store.send_message(message(&conversation, &user(), "the last")).await.expect("sent");
+    let id = ObjectId::from_bytes(conversation.handle.id.bytes());
+    eventually("showing the last", async || {
+        let stored = fixture.find("directconversations", id).await;
+        stored.get_document("lastMessage").is_ok_and(|last| text(last, "content") == "the last")
+    })
+    .await;
+    fixture.done(store).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -637,13 +692,14 @@ async fn an_older_message_of_a_slower_node_does_not_become_the_latest() {
     let conversation = ahead.open_conversation(opening(&user(), &astrologer())).await.expect("opened").conversation;
     let newer = NewMessage { at: at(500), ..message(&conversation, &user(), "newer") };
     let newer = ahead.send_message(newer).await.expect("sent").message;
+    by_key(&ahead, conversation.key().as_str()).await;
     let older = NewMessage { at: at(400), ..message(&conversation, &user(), "older") };
     let older = behind.send_message(older).await.expect("sent").message;
     assert!(older.created_at < newer.created_at, "the slower node's clock was not behind");
+    behind.close().await;
     let now = by_key(&ahead, conversation.key().as_str()).await;
     assert_eq!(now.last_message.as_ref().expect("shown").message_id, Some(newer.id));
     assert_eq!((now.last_message_at, now.unread_of(&astrologer())), (newer.created_at, 2), "both are counted");
-    behind.close().await;
     fixture.done(ahead).await;
 }
 
@@ -728,4 +784,30 @@ async fn without_a_database_everything_is_unavailable_and_nothing_hangs() {
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     let refused = MongoStore::connect("mongodb://127.0.0.1:1/?w=0", "samvad").await.err().expect("refused");
     assert!(refused.to_string().contains("w=0"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_node_stored_late_is_not_skipped_by_a_cursor() {
+    let fixture = Fixture::new().await;
+    let (here, there) = (fixture.store().await, fixture.store().await);
+    let conversation = here.open_conversation(opening(&user(), &astrologer())).await.expect("opened").conversation;
+    let say = async |store: &MongoStore, text: &str, millis: i64| {
+        let new = NewMessage { at: Timestamp::from_millis(TEN + millis), ..message(&conversation, &user(), text) };
+        store.send_message(new).await.expect("sent").message
+    };
+    say(&there, "long before", -70_000).await;
+    let first = say(&here, "first", 1_000).await;
+    let second = say(&here, "second", 5_000).await;
+    // The other node's clock is behind, or its write took long.
+    say(&there, "late", 2_000).await;
+    let after = async |id: MessageId| {
+        let range = Range::After(id);
+        let viewer = ASTROLOGER.to_owned();
+        let page = here.messages(MessageQuery { conversation: conversation.handle.clone(), viewer, range, limit: 50 }).await.expect("read");
+        (page.items.into_iter().map(|m| m.content).collect::<Vec<_>>(), page.late, page.has_more)
+    };
+    assert_eq!(after(second.id).await, (vec!["late".to_owned()], 1, false), "nothing of its own is told again");
+    assert_eq!(after(first.id).await, (vec!["late".to_owned(), "second".to_owned()], 0, false));
+    there.close().await;
+    fixture.done(here).await;
 }

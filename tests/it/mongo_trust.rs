@@ -402,7 +402,7 @@ async fn what_cannot_be_read_of_ours_is_named() {
         audit.delete_many(doc! {}).await.expect("deleted");
     }
     fixture.insert("samvadrevocations", [doc! { "_id": id, "personType": "user", "personId": "u1" }]).await;
-    let Error::Internal(source) = store.revocations().await.expect_err("no date") else { panic!("expected Internal") };
+    let Error::Internal(source) = store.revocations(None).await.expect_err("no date") else { panic!("expected Internal") };
     assert!(source.to_string().contains(&id.to_hex()) && source.to_string().contains("until"), "{source}");
     fixture.done(store).await;
 }
@@ -419,7 +419,7 @@ async fn two_nodes_note_a_relation_and_a_revocation_once() {
         let revoked = tokio::join!(one.revoke(revocation(n)), other.revoke(revocation(n + 1)));
         assert!(revoked.0.is_ok() && revoked.1.is_ok(), "{revoked:?}");
     }
-    let found = one.revocations().await.expect("asked");
+    let found = one.revocations(None).await.expect("asked");
     assert_eq!(found.len(), 20);
     for (n, revocation) in (0..).zip(found) {
         let expected = Revocation { person: user(&format!("u{n}")), until: at(n + 1) };
@@ -463,5 +463,19 @@ async fn questions_about_trust_read_hardly_more_than_they_answer() {
         let examined = one.get("docsExamined").and_then(|n| n.as_i32().map(i64::from).or_else(|| n.as_i64())).unwrap_or(0);
         assert!(examined <= 11, "{examined} examined: {one:#?}");
     }
+    fixture.done(store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_of_a_database_meet_each_other_and_forget_those_of_yesterday() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store().await;
+    assert_eq!(store.meet_nodes("a", at(0)).await.expect("noted"), []);
+    assert_eq!(store.meet_nodes("b", at(1)).await.expect("noted"), [("a".to_owned(), at(0))]);
+    assert_eq!(store.meet_nodes("a", at(3)).await.expect("noted"), [("b".to_owned(), at(1))]);
+    let tomorrow = at(2 + 24 * 3600);
+    assert_eq!(store.meet_nodes("c", tomorrow).await.expect("noted"), [("a".to_owned(), at(3))]);
+    let left = fixture.database.collection::<Document>("samvadnodes").count_documents(doc! {}).await.expect("counted");
+    assert_eq!(left, 2);
     fixture.done(store).await;
 }

@@ -1,8 +1,15 @@
 //! Coming back after the line broke: rooms and what was missed, without asking.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use samvad::models::ParticipantKind;
+use samvad::store::Store;
+use samvad::store::sqlite::SqliteStore;
 use serde_json::{Value, json};
 
 use crate::support::client::Client;
+use crate::support::program::{Program, token};
 use crate::support::server::TestServer;
 use crate::support::stores;
 
@@ -95,4 +102,94 @@ async fn a_client_that_joins_again_by_itself_keeps_its_spelling_and_loses_nothin
     let live = user.expect("dm:message_received").await;
     assert_eq!((&live["content"], &live["conversationId"]), (&json!("live"), &json!("user_u1_a1")));
     server.stop().await;
+}
+
+async fn join(client: &mut Client, conversation: &Value) {
+    let joined = client.call("dm:join_conversation", &json!({ "conversationId": conversation })).await;
+    assert_eq!(joined["ok"], true, "{joined}");
+}
+
+/// What the new server tells a client that sat in a room of the old one: once, under the name the client used, and in order.
+async fn finds_itself_where_it_was(mut expert: Client, mut user: Client, reference: &Value) {
+    for text in ["missed 1", "missed 2"] {
+        let told = user.expect("dm:message_received").await;
+        assert_eq!((&told["content"], &told["conversationId"]), (&json!(text), reference));
+    }
+    say(&mut expert, "live").await;
+    let live = user.expect("dm:message_received").await;
+    assert_eq!((&live["content"], &live["conversationId"]), (&json!("live"), reference));
+    let rest = messages(user.heard_so_far().await);
+    assert!(rest.iter().all(|(event, _)| event != "dm:new_message" && event != "dm:message_received"), "{rest:?}");
+}
+
+async fn an_orderly_restart_keeps_rooms(mut next: impl AsyncFnMut() -> Arc<dyn Store>) {
+    let server = TestServer::start(next().await).await;
+    let (mut expert, mut user) = (server.astrologer("a1").await, server.user("u1").await);
+    say(&mut expert, "before").await;
+    let reference = user.expect("dm:new_message").await["conversationRef"].clone();
+    join(&mut user, &reference).await;
+    server.stop().await;
+    let server = TestServer::start(next().await).await;
+    let mut expert = server.astrologer("a1").await;
+    for text in ["missed 1", "missed 2"] {
+        say(&mut expert, text).await;
+    }
+    let mut user = server.user("u1").await;
+    // An orderly end does not know what the client heard last.
+    assert_eq!(user.expect("dm:message_received").await["content"], "before");
+    let another = server.user("u1").await;
+    finds_itself_where_it_was(expert, user, &reference).await;
+    let mut another = another;
+    assert_eq!(another.expect("dm:message_received").await["content"], "before", "the other device too");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rooms_survive_an_orderly_restart_on_sqlite() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_owned();
+    an_orderly_restart_keeps_rooms(async move || Arc::new(SqliteStore::open(&path).expect("it is free")) as Arc<dyn Store>).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rooms_survive_an_orderly_restart_on_mongodb() {
+    let database = stores::fresh_database();
+    let name = database.clone();
+    an_orderly_restart_keeps_rooms(async move || stores::mongodb(&name).await).await;
+    stores::drop_database(&database).await;
+}
+
+async fn a_kill_keeps_rooms(mongo: Option<(String, String)>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let connect = async |program: &Program, kind, id| Client::connect(&program.url, &token(kind, id)).await;
+    let program = Program::start(folder.path(), mongo.as_ref(), &[]);
+    let mut expert = connect(&program, ParticipantKind::Astrologer, "a1").await;
+    let mut user = connect(&program, ParticipantKind::User, "u1").await;
+    say(&mut expert, "before").await;
+    let reference = user.expect("dm:new_message").await["conversationRef"].clone();
+    join(&mut user, &reference).await;
+    // Rooms are written a second later; what is younger dies with the server.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    program.kill();
+    let program = Program::start(folder.path(), mongo.as_ref(), &[]);
+    let mut expert = connect(&program, ParticipantKind::Astrologer, "a1").await;
+    for text in ["missed 1", "missed 2"] {
+        say(&mut expert, text).await;
+    }
+    let mut user = connect(&program, ParticipantKind::User, "u1").await;
+    assert_eq!(user.expect("dm:message_received").await["content"], "before");
+    finds_itself_where_it_was(expert, user, &reference).await;
+    program.kill();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rooms_survive_a_kill_on_sqlite() {
+    a_kill_keeps_rooms(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rooms_survive_a_kill_on_mongodb() {
+    let database = stores::fresh_database();
+    a_kill_keeps_rooms(Some((stores::mongo_uri(), database.clone()))).await;
+    stores::drop_database(&database).await;
 }

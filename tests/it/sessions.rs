@@ -65,6 +65,45 @@ async fn a_revocation_closes_at_once_and_refuses_older_tokens_also_after_a_resta
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_refused_for_its_age_and_revocations_are_forgotten_by_then() {
+    let (store, _folder) = stores::sqlite();
+    let person = |id: &str| samvad::models::Participant::new(ParticipantKind::User, id).expect("legal");
+    for (id, hours) in [("u1", 2), ("u2", 0)] {
+        let until = Timestamp::now().minus(Duration::from_secs(hours * 3600));
+        store.revoke(samvad::models::Revocation { person: person(id), until }).await.expect("stored");
+    }
+    let server = TestServer::start_with(store.clone(), &[("TOKEN_MAX_AGE", "1h"), ("RELATION_CHECK", "off")]).await;
+    let token =
+        |id: &str, iat: i64| server.sign(&json!({ "id": id, "type": "user", "iat": seconds_from_now(iat), "exp": seconds_from_now(600) }));
+    assert_eq!(refusal(&server, &token("u3", -3_000)).await, None);
+    assert_eq!(refusal(&server, &token("u3", -3_700)).await.as_deref(), Some("auth.expired"), "too old, though never revoked");
+    assert_eq!(refusal(&server, &token("u1", -3_000)).await, None, "made after what was revoked");
+    let forgotten = tokio::time::timeout(Duration::from_secs(5), async {
+        while store.revocations(None).await.expect("readable").len() > 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    forgotten.await.expect("forgotten");
+    assert_eq!(store.revocations(None).await.expect("readable")[0].person, person("u2"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_renewal_messages_show_what_the_newer_token_states() {
+    let (store, _folder) = stores::sqlite();
+    let server = TestServer::start(store).await;
+    let token = |name: &str| server.sign(&json!({ "id": "u1", "type": "user", "name": name, "exp": seconds_from_now(600) }));
+    let (mut user, mut admin) = (Client::connect(&server.url, &token("Old name")).await, server.admin().await);
+    let message = json!({ "recipientType": "admin", "content": "hello" });
+    assert_eq!(user.call("dm:send_message", &message).await["ok"], true);
+    assert_eq!(admin.expect("dm:new_message").await["senderName"], "Old name");
+    assert_eq!(user.call("auth:refresh", &json!({ "token": token("New name") })).await["ok"], true);
+    assert_eq!(user.call("dm:send_message", &message).await["ok"], true);
+    assert_eq!(admin.expect("dm:new_message").await["senderName"], "New name");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_ends_closes_the_socket_unless_it_was_refreshed() {
     let (store, _folder) = stores::sqlite();
     let server = TestServer::start(store).await;
@@ -110,7 +149,12 @@ async fn an_astrologers_session_and_suspension_are_looked_up_where_accounts_are_
     assert_eq!(refusal(&server, &token(None)).await, None);
     assert_eq!(refusal(&server, &token(Some("s2"))).await.as_deref(), Some("auth.session_replaced"));
     // A new session counts at once, although the answer before is still remembered.
+    accounts.update_one(doc! { "_id": id }, doc! { "$set": { "activeSession.sessionId": "s4" } }).await.expect("stored");
+    assert_eq!(refusal(&server, &token(Some("s4"))).await, None);
+    // One that was refused just now is not looked up again with every attempt.
     accounts.update_one(doc! { "_id": id }, doc! { "$set": { "activeSession.sessionId": "s2" } }).await.expect("stored");
+    assert_eq!(refusal(&server, &token(Some("s2"))).await.as_deref(), Some("auth.session_replaced"));
+    tokio::time::sleep(Duration::from_millis(3_500)).await;
     assert_eq!(refusal(&server, &token(Some("s2"))).await, None);
     let unknown = server.sign(&json!({ "astrologerId": ObjectId::new().to_hex(), "sessionId": "s1", "exp": seconds_from_now(600) }));
     assert_eq!(refusal(&server, &unknown).await.as_deref(), Some("auth.session_replaced"));

@@ -26,6 +26,7 @@ on_every_driver!(
     the_last_revocation_counts_whatever_the_order,
     a_revocation_is_of_one_kind_and_id,
     of_many_revocations_at_once_the_last_counts,
+    revocations_are_told_from_a_moment_on_and_forgotten_before_one,
 );
 
 async fn a_noted_relation_relates_exactly_these_two(store: Arc<dyn Store>) {
@@ -162,10 +163,10 @@ async fn the_audit_trail_is_asked_by_kind_moment_and_length(store: Arc<dyn Store
 }
 
 async fn the_last_revocation_counts_whatever_the_order(store: Arc<dyn Store>) {
-    assert_eq!(store.revocations().await.unwrap(), []);
+    assert_eq!(store.revocations(None).await.unwrap(), []);
     for (until, expected) in [(5_000, 5_000), (4_000, 5_000), (5_000, 5_000), (9_000, 9_000), (0, 9_000)] {
         store.revoke(revocation(&user("u1"), until)).await.unwrap();
-        assert_eq!(store.revocations().await.unwrap(), [revocation(&user("u1"), expected)]);
+        assert_eq!(store.revocations(None).await.unwrap(), [revocation(&user("u1"), expected)]);
     }
 }
 
@@ -176,10 +177,28 @@ async fn a_revocation_is_of_one_kind_and_id(store: Arc<dyn Store>) {
         store.revoke(revocation(person, n * 1_000)).await.unwrap();
     }
     store.revoke(revocation(&astrologer("x"), 7_000)).await.unwrap();
-    let mut found = store.revocations().await.unwrap();
+    let mut found = store.revocations(None).await.unwrap();
     found.sort_by_key(|revocation| revocation.until);
     let expected = [(0, 0), (2, 2_000), (3, 3_000), (4, 4_000), (5, 5_000), (1, 7_000)];
     assert_eq!(found, expected.map(|(person, until): (usize, i64)| revocation(&people[person], until)));
+}
+
+async fn revocations_are_told_from_a_moment_on_and_forgotten_before_one(store: Arc<dyn Store>) {
+    for n in 0..5 {
+        store.revoke(revocation(&user(&format!("u{n}")), n * 1_000)).await.unwrap();
+    }
+    let told = async |since: Option<i64>| {
+        let mut until: Vec<_> = store.revocations(since.map(at)).await.unwrap().into_iter().map(|revocation| revocation.until).collect();
+        until.sort_unstable();
+        until
+    };
+    assert_eq!(told(Some(3_000)).await, [at(3_000), at(4_000)]);
+    assert_eq!(told(Some(4_001)).await, []);
+    store.purge_revocations(at(2_000)).await.unwrap();
+    assert_eq!(told(None).await, [at(2_000), at(3_000), at(4_000)]);
+    // One that was forgotten can be made again.
+    store.revoke(revocation(&user("u0"), 500)).await.unwrap();
+    assert_eq!(told(None).await, [at(500), at(2_000), at(3_000), at(4_000)]);
 }
 
 async fn of_many_revocations_at_once_the_last_counts(store: Arc<dyn Store>) {
@@ -190,7 +209,7 @@ async fn of_many_revocations_at_once_the_last_counts(store: Arc<dyn Store>) {
     for outcome in join_all(revocations).await {
         outcome.unwrap().unwrap();
     }
-    assert_eq!(store.revocations().await.unwrap(), [revocation(&user("u1"), 19)]);
+    assert_eq!(store.revocations(None).await.unwrap(), [revocation(&user("u1"), 19)]);
 }
 
 #[tokio::test]
@@ -207,7 +226,7 @@ async fn trust_in_an_embedded_store_survives_reopening_it() {
     assert!(!store.add_relation(relation("u1", "a1")).await.unwrap());
     store.append_audit(vec![entry(0, AuditAction::Relate, "after")]).await.unwrap();
     assert_eq!(subjects(&trail(&store).await), ["after", "before"]);
-    assert_eq!(store.revocations().await.unwrap(), [revocation(&user("u1"), 1_000)]);
+    assert_eq!(store.revocations(None).await.unwrap(), [revocation(&user("u1"), 1_000)]);
     store.close().await;
     let closed = store.are_related("u1", "a1", None).await.unwrap_err();
     assert!(matches!(closed, Error::Unavailable(_)), "{closed:?}");

@@ -95,7 +95,7 @@ pub async fn run(options: Options) -> Result<Report, Problem> {
     let period = Duration::from_secs_f64(options.flooders.max(1) as f64 / options.flood_rate.max(1) as f64);
     for number in 0..options.flooders {
         let pair = cast.pair(number)?;
-        let door = Door { address: common.url, spread: true, read_buffer_bytes: 16 * 1024 };
+        let door = Door { address: common.url, spread: true, read_buffer_bytes: 16 * 1024, attempts: 1 };
         let session = Session::sign_in(door, 200 + number % 40, &pair.sides[0].token).await?;
         let head = wire::send_head(&pair.conversation, &pair.sides[1].id, pair.sides[1].kind);
         let send = format!("{head}{}\"}}]", "x".repeat(options.size));

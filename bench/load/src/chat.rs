@@ -2,6 +2,7 @@
 //!
 //! The sockets live in `seat`, the checking in `ledger`, the pace of the open loop in `pacer`.
 
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::client_ids::ClientIds;
 use crate::histogram::Histogram;
 use crate::ledger::{Record, Totals};
 use crate::pacer;
@@ -18,7 +20,7 @@ use crate::people::{Cast, Pairs};
 use crate::proc::Reading;
 use crate::report::{Problem, Report, shown};
 use crate::seat::{Hall, Script, Seat, Waiting};
-use crate::session::Session;
+use crate::session::{Door, Session, parse_loopback};
 use crate::stage::{Common, Progress, Window, set_up};
 use crate::wire;
 
@@ -26,6 +28,9 @@ use crate::wire;
 pub struct Options {
     #[command(flatten)]
     pub common: Common,
+    /// Where the peers connect, if it is another node than the senders' (`--url`).
+    #[arg(long, value_parser = parse_loopback)]
+    peer_url: Option<SocketAddrV4>,
     /// How many sockets send; each pair has one sender, or two with --two-way.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=9000))]
     senders: u32,
@@ -35,9 +40,12 @@ pub struct Options {
     /// Open loop: messages per second over all senders, whether answered or not.
     #[arg(long, conflicts_with = "outstanding", value_parser = parse_rate)]
     rate: Option<f64>,
-    /// Give each message a time-ordered clientMessageId.
-    #[arg(long)]
-    client_ids: bool,
+    /// Give each message a clientMessageId, ordered by time unless it says random.
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "ordered")]
+    client_ids: Option<ClientIds>,
+    /// Talk in conversations of a seeded store that has this many, spread evenly, instead of in new ones.
+    #[arg(long, conflicts_with = "pairs", value_parser = clap::value_parser!(u32).range(1..))]
+    seeded: Option<u32>,
     /// Who sits opposite the astrologer.
     #[arg(long, value_enum, default_value = "user")]
     pairs: Pairs,
@@ -60,7 +68,13 @@ pub async fn run(options: Options) -> Result<Report, Problem> {
     let common = &options.common;
     let pairs = if options.two_way { options.senders.div_ceil(2) } else { options.senders } as usize;
     common.check(pairs as u64 * 2)?;
-    let cast = Cast::new(&common.jwt_secret, options.pairs);
+    if options.seeded.is_some_and(|conversations| (conversations as usize) < pairs) {
+        return Err(format!("{pairs} pairs do not fit into fewer seeded conversations"));
+    }
+    let cast = match options.seeded {
+        Some(_) => Cast::seeded(&common.jwt_secret),
+        None => Cast::new(&common.jwt_secret, options.pairs),
+    };
     let joined = set_up(common, pairs * 2, |place| join(&options, &cast, place)).await?;
 
     let begun = Instant::now();
@@ -106,11 +120,14 @@ pub async fn run(options: Options) -> Result<Report, Problem> {
 
 async fn join(options: &Options, cast: &Cast, place: usize) -> Result<(Session, Record, Option<Script>), Problem> {
     let (index, side) = (place / 2, place % 2);
-    let pair = cast.pair(index)?;
+    let apart = options.seeded.map_or(1, |conversations| conversations as usize / options.senders as usize).max(1);
+    let pair = cast.pair(index * apart)?;
     let (me, peer) = (&pair.sides[side], &pair.sides[1 - side]);
     let sends = side == 0 || (options.two_way && place < options.senders as usize);
     let listens = !(sends && options.recv_only_one_side);
-    let mut session = Session::sign_in(options.common.door(16 * 1024), place, &me.token).await?;
+    let door = options.common.door(16 * 1024);
+    let address = options.peer_url.filter(|_| side == 1).unwrap_or(door.address);
+    let mut session = Session::sign_in(Door { address, ..door }, place, &me.token).await?;
     if listens {
         session.join(&pair.conversation).await?;
     }
@@ -125,9 +142,11 @@ fn report(options: &Options, hall: &Hall, totals: &Totals, used: Reading, rss: O
     let common = &options.common;
     let mut report = Report::new("chat", common);
     report.put("senders", options.senders);
+    report.put("two_nodes", options.peer_url.is_some());
     report.put("outstanding", options.rate.is_none().then_some(options.outstanding));
     report.put("rate", options.rate);
-    report.put("client_ids", options.client_ids);
+    report.put("client_ids", options.client_ids.map(ClientIds::name));
+    report.put("seeded", options.seeded);
     report.put("two_way", options.two_way);
     report.put("one_side", options.recv_only_one_side);
     report.put("admins", options.pairs == Pairs::Admin);

@@ -158,6 +158,16 @@ impl Totals {
         totals
     }
 
+    /// Compares what one sender said with what every other socket of its conversation heard.
+    pub fn of_room(sender: &Record, listeners: &[Record]) -> Totals {
+        let mut totals = Totals::default();
+        for record in std::iter::once(sender).chain(listeners) {
+            totals.add(record);
+            totals.compare(sender, record, sender.side);
+        }
+        totals
+    }
+
     fn add(&mut self, record: &Record) {
         self.sent += record.sent;
         self.acked += record.acked.len();

@@ -14,6 +14,9 @@ use crate::report::Problem;
 /// Longer than any run may last.
 const TOKEN_LIFETIME_SECONDS: u64 = 4 * 3600;
 
+/// The first digits of the ids of those whose messages `seed` stores.
+const SEEDED_PEOPLE: u32 = 0x5eed_5eed;
+
 /// Who sits opposite the astrologer.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Pairs {
@@ -41,6 +44,8 @@ pub struct Pair {
 pub struct Cast {
     key: EncodingKey,
     run: u32,
+    /// The first digits of all ids.
+    people: u32,
     started: u64,
     pairs: Pairs,
 }
@@ -50,7 +55,12 @@ impl Cast {
     pub fn new(secret: &str, pairs: Pairs) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let run = now.subsec_nanos() ^ (now.as_secs() as u32).rotate_left(7) ^ std::process::id().rotate_left(20);
-        Self { key: EncodingKey::from_secret(secret.as_bytes()), run, started: now.as_secs(), pairs }
+        Self { key: EncodingKey::from_secret(secret.as_bytes()), run, people: run, started: now.as_secs(), pairs }
+    }
+
+    /// The people of a seeded store, the same in every run: pairs of user and astrologer.
+    pub fn seeded(secret: &str) -> Self {
+        Self { people: SEEDED_PEOPLE, ..Self::new(secret, Pairs::User) }
     }
 
     /// A number that tells this run from others.
@@ -74,7 +84,7 @@ impl Cast {
 
     /// 24 hexadecimal digits, as real identities have; no underscore, so the canonical key needs no escaping.
     fn id(&self, kind: u32, index: usize) -> String {
-        format!("{:08x}{kind:08x}{index:08x}", self.run)
+        format!("{:08x}{kind:08x}{index:08x}", self.people)
     }
 
     fn person(&self, kind: &'static str, id: String) -> Result<Person, Problem> {

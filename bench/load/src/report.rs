@@ -18,12 +18,16 @@ pub struct Report {
 impl Report {
     /// Starts with what every mode has.
     pub fn new(mode: &str, common: &Common) -> Self {
-        let mut fields = Map::new();
-        fields.insert("mode".into(), json!(mode));
-        fields.insert("label".into(), json!(common.label));
-        fields.insert("seconds".into(), json!(common.seconds));
-        fields.insert("warmup".into(), json!(common.warmup));
-        Self { fields, human: format!("{mode} {}", common.label), faults: Vec::new() }
+        let mut report = Self::plain(mode, &common.label);
+        report.put("seconds", common.seconds);
+        report.put("warmup", common.warmup);
+        report
+    }
+
+    /// Starts the report of what is no run against a server.
+    pub fn plain(mode: &str, label: &str) -> Self {
+        let fields = Map::from_iter([("mode".to_owned(), json!(mode)), ("label".to_owned(), json!(label))]);
+        Self { fields, human: format!("{mode} {label}"), faults: Vec::new() }
     }
 
     /// Adds a field to the JSON line.

@@ -3,10 +3,11 @@
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc::UnboundedReceiver, watch};
 
+use crate::client_ids::{ClientIds, now_ms};
 use crate::histogram::Histogram;
 use crate::ledger::{Note, Record};
 use crate::session::Session;
@@ -20,7 +21,7 @@ pub struct Hall {
     pub window: Window,
     /// Sockets of a pair that hear a message: two, or the peer alone.
     pub listeners: u64,
-    pub client_ids: bool,
+    pub client_ids: Option<ClientIds>,
     pub progress: Progress,
     /// Arrivals within the window.
     pub acked_in_window: AtomicU64,
@@ -99,8 +100,9 @@ impl Seat {
         let _ =
             write!(frame, "42{number}{}{:x}.{}.{}.{number}.{meant_us}.", script.head, self.hall.run, self.record.pair, self.record.side);
         frame.push_str(&script.padding);
-        if self.hall.client_ids {
-            let _ = write!(frame, "\",\"clientMessageId\":\"{}", client_id(&self.record, number, self.hall.run));
+        if let Some(kind) = self.hall.client_ids {
+            let place = u64::from(self.record.pair) << 1 | self.record.side as u64;
+            let _ = write!(frame, "\",\"clientMessageId\":\"{}", kind.make(now_ms(), self.hall.run, place, number));
         }
         frame.push_str("\"}]");
         self.waiting.push(meant);
@@ -215,11 +217,4 @@ async fn next_due(due: &mut Option<UnboundedReceiver<Instant>>) -> Option<Instan
         Some(due) => due.recv().await,
         None => std::future::pending().await,
     }
-}
-
-/// Laid out as a UUID of version 7: time first, so that a unique index grows at its end, as a well-made client would have it.
-fn client_id(record: &Record, number: u64, run: u32) -> String {
-    let ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64 & 0xffff_ffff_ffff;
-    let node = (u64::from(record.pair) << 1 | record.side as u64) & 0xffff_ffff;
-    format!("{:08x}-{:04x}-7{:03x}-8{:03x}-{node:08x}{:04x}", ms >> 16, ms & 0xffff, number & 0xfff, number >> 12 & 0xfff, run & 0xffff)
 }

@@ -24,6 +24,8 @@ pub struct Door {
     pub spread: bool,
     /// Bytes read at once; small for thousands of idle sockets.
     pub read_buffer_bytes: usize,
+    /// How often a sign-in is tried.
+    pub attempts: u64,
 }
 
 /// A socket past sign-in.
@@ -46,6 +48,15 @@ pub fn parse_loopback(url: &str) -> Result<SocketAddrV4, String> {
 impl Session {
     /// Connects and signs in. `place` picks the source address when spreading.
     pub async fn sign_in(door: Door, place: usize, token: &str) -> Result<Session, Problem> {
+        for _ in 1..door.attempts {
+            if let Ok(session) = Self::try_sign_in(door, place, token).await {
+                return Ok(session);
+            }
+        }
+        Self::try_sign_in(door, place, token).await
+    }
+
+    async fn try_sign_in(door: Door, place: usize, token: &str) -> Result<Session, Problem> {
         let handshake = async {
             let mut session = Session { socket: connect(door, place).await?, owes_pong: false };
             session.say(wire::sign_in(token)).await?;
@@ -64,16 +75,21 @@ impl Session {
 
     /// Joins a conversation and waits for the ack. Uses ack id 0.
     pub async fn join(&mut self, conversation: &str) -> Result<(), Problem> {
-        let joining = async {
-            self.say(wire::join(0, conversation)).await?;
+        self.ask(wire::join(0, conversation)).await.map_err(|problem| format!("joining {conversation}: {problem}"))
+    }
+
+    /// Says something with ack id 0 and waits for the answer, past whatever comes before it.
+    pub async fn ask(&mut self, frame: String) -> Result<(), Problem> {
+        let asking = async {
+            self.say(frame).await?;
             loop {
-                let text = self.next().await.ok_or("closed by the server before the join was answered")?;
+                let text = self.next().await.ok_or("closed by the server before it answered")?;
                 if let Frame::Ack { id: 0, body } = wire::read(&text) {
-                    return if wire::is_ok(body) { Ok(()) } else { Err(format!("joining {conversation} refused: {}", wire::code(body))) };
+                    return if wire::is_ok(body) { Ok(()) } else { Err(format!("refused: {}", wire::code(body))) };
                 }
             }
         };
-        timeout(STEP_TIMEOUT, joining).await.map_err(|_| format!("joining {conversation} not answered in time"))?
+        timeout(STEP_TIMEOUT, asking).await.map_err(|_| "not answered in time".to_owned())?
     }
 
     /// The next text frame other than pings, which are answered here. `None` when the connection is over. May be cancelled.

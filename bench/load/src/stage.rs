@@ -35,6 +35,9 @@ pub struct Common {
     /// How many connections are set up at the same time.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=4096))]
     pub connecting: u64,
+    /// How often a sign-in that fails or is not answered is tried; more than once excuses the server.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10))]
+    pub sign_in_attempts: u64,
     /// Spread source addresses over 127.0.0.2-250.
     #[arg(long)]
     pub spread: bool,
@@ -55,7 +58,7 @@ pub struct Common {
 impl Common {
     /// The door of this run.
     pub fn door(&self, read_buffer_bytes: usize) -> Door {
-        Door { address: self.url, spread: self.spread, read_buffer_bytes }
+        Door { address: self.url, spread: self.spread, read_buffer_bytes, attempts: self.sign_in_attempts }
     }
 
     /// Whose CPU is measured.

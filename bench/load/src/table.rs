@@ -119,7 +119,10 @@ fn load_of(run: &Value) -> String {
         // Calls are one at a time always.
         None => format!("{} each", run["outstanding"].as_u64().unwrap_or(1)),
     };
-    if run["client_ids"] == true { format!("{load}, client ids") } else { load }
+    match run["client_ids"].as_str() {
+        Some(kind) => format!("{load}, {kind} client ids"),
+        None => load,
+    }
 }
 
 /// "median (smallest–largest)", or a dash when no run has the figure.

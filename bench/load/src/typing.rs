@@ -118,6 +118,10 @@ async fn join(common: &Common, cast: &Cast, index: usize) -> Result<(Pair, [Sess
         Session::sign_in(common.door(16 * 1024), index * 2, &pair.sides[0].token).await?,
         Session::sign_in(common.door(16 * 1024), index * 2 + 1, &pair.sides[1].token).await?,
     ];
+    // Typing is silence until somebody has written.
+    let peer = &pair.sides[1];
+    let first = format!("420{}Hello\"}}]", wire::send_head(&pair.conversation, &peer.id, peer.kind));
+    sessions[0].ask(first).await?;
     for session in &mut sessions {
         session.join(&pair.conversation).await?;
     }

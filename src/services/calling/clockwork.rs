@@ -14,6 +14,7 @@ use crate::models::{Actor, Call, CallId, CallSide, CallStatus, Notices, Particip
 use crate::services::presence::Presence;
 
 use super::Calling;
+use super::elsewhere::Spread;
 use super::ending::{TOLD_WITHIN, story};
 use super::live::LiveCall;
 use super::steps::Said;
@@ -140,7 +141,17 @@ impl Calling {
             }
             _ => return Ok(()),
         };
-        self.step(live.call, Actor::Server, trigger, Said::default()).await.map(drop)
+        let missed: &[&Participant] = match trigger {
+            Trigger::CallerGone => &[&live.call.caller],
+            Trigger::BothGone => &[&live.call.caller, &live.call.callee],
+            _ => &[],
+        };
+        for person in missed {
+            if self.0.presence.may_be_elsewhere(person).await {
+                return Ok(());
+            }
+        }
+        self.step(live.call.clone(), Actor::Server, trigger, Said::default()).await.map(drop)
     }
 
     /// A call that is over and not settled: the log is tried again; who did not come back in time is told no more.
@@ -166,18 +177,25 @@ impl Calling {
 
     /// A socket came: it hears what rings, and how calls ended that it has not heard of.
     pub(in crate::services) fn came(&self, connection: &Arc<Connection>) {
+        let known = self.0.live.of(connection.identity());
+        self.ask_others_about(connection, known.iter().map(|(_, live)| live.call.id).collect());
+        for (side, live) in known {
+            self.tell_newcomer(connection, side, live);
+        }
+    }
+
+    /// Tells a socket what it may have missed of a call.
+    pub(super) fn tell_newcomer(&self, connection: &Arc<Connection>, side: CallSide, live: LiveCall) {
         let delivery = &self.0.core.delivery;
         let to_it = Audience::connection(connection.id());
-        for (side, live) in self.0.live.of(connection.identity()) {
-            if side == CallSide::Callee && self.still_rings(&live.call) {
-                delivery.emit(&to_it, &self.incoming(&live.call));
-                self.note_ringing(live.call);
-            } else if live.call.status.is_talking() && side == CallSide::Caller && !live.accept_heard {
-                delivery.emit(&to_it, &self.accepted(&live.call, &self.media(&live.call)));
-                self.0.live.change(live.call.id, |live| live.accept_heard = true);
-            } else if live.call.status.is_over() && live.call.notices.concerns(side) {
-                self.tell_end_to(&live.call, side, live.said.as_deref(), connection);
-            }
+        if side == CallSide::Callee && self.still_rings(&live.call) {
+            delivery.emit(&to_it, &self.incoming(&live.call));
+            self.note_ringing(live.call);
+        } else if live.call.status.is_talking() && side == CallSide::Caller && !live.accept_heard {
+            delivery.emit(&to_it, &self.accepted(&live.call, &self.media(&live.call)));
+            self.accept_was_heard_here(live.call.id);
+        } else if live.call.status.is_over() && live.call.notices.concerns(side) {
+            self.tell_end_to(&live.call, side, live.said.as_deref(), connection);
         }
     }
 
@@ -202,7 +220,7 @@ impl Calling {
     }
 
     /// At start: every call that still needs somebody.
-    async fn take_over(&self) -> Result<()> {
+    pub(super) async fn take_over(&self) -> Result<()> {
         let (mut after, mut count) = (None, 0);
         loop {
             let page = self.0.core.store.open_calls(after, PAGE).await?;
@@ -229,35 +247,35 @@ impl Calling {
         Ok(())
     }
 
-    /// Takes a call from the store into memory, tells those who are here already, and does what is due.
-    async fn adopt(&self, seen: Call) -> Result<()> {
+    /// Takes a call from the store into memory, tells those who are here already, and does what is due. False if it was known.
+    pub(super) async fn adopt(&self, seen: Call) -> Result<bool> {
         let id = seen.id;
         if self.0.live.get(id).is_some_and(|live| live.call.status == seen.status) {
             // Known, and looked after.
-            return Ok(());
+            return Ok(false);
         }
         {
             let _turn = self.0.live.turn(id).await;
             // What was seen may be history by now: a client here was faster, or another process moved it on.
-            let Some(call) = self.0.core.store.find_call(id).await? else { return Ok(()) };
+            let Some(call) = self.0.core.store.find_call(id).await? else { return Ok(false) };
             if let Some(live) = self.0.live.get(id) {
                 if live.call.status != call.status {
                     self.learn(&call);
                 }
-                return Ok(());
+                return Ok(false);
             }
             self.0.live.add(LiveCall::found(call.clone()));
-            // Whoever connected before this moment has heard nothing.
+            // Whoever connected before this moment has heard nothing. Other nodes do the same for theirs.
             if call.status.is_over() {
-                self.conclude(id);
+                self.conclude(id, Spread::Here);
             } else if call.status.is_talking() {
-                self.say_accepted(&call, None);
+                self.say_accepted(&call, None, Spread::Here);
             } else if self.still_rings(&call) && self.0.core.delivery.is_connected(&call.callee) {
-                self.ring(&call);
+                self.ring(&call, Spread::Here);
                 self.note_ringing(call);
             }
         }
         self.look_after(id).await;
-        Ok(())
+        Ok(true)
     }
 }

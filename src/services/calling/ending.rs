@@ -7,13 +7,16 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use crate::bus::Topic;
 use crate::delivery::{Audience, CallEnded, CallMissed, CallRejected, Connection, ServerEvent};
 use crate::error::Error;
 use crate::models::message::CallLog;
 use crate::models::{Call, CallId, CallSide, CallStatus, EndReason, Notices};
+use crate::services::nodes::{Note, Notice};
 use crate::services::{Core, batches};
 
 use super::Calling;
+use super::elsewhere::Spread;
 use super::live::{LiveCall, LiveCalls};
 
 /// How long after the end a side that was not there is still told.
@@ -45,7 +48,7 @@ pub(super) fn story(error: &Error) -> String {
 
 impl Calling {
     /// Does what is due about a call that is over: tells whoever is here, writes the log.
-    pub(super) fn conclude(&self, id: CallId) {
+    pub(super) fn conclude(&self, id: CallId, spread: Spread) {
         let Some(live) = self.0.live.get(id) else { return };
         if self.is_old_news(&live.call) {
             // Nobody was up to tell it in time.
@@ -53,8 +56,8 @@ impl Calling {
         }
         for side in [CallSide::Caller, CallSide::Callee] {
             if live.call.notices.concerns(side) && !self.is_old_news(&live.call) {
-                let everywhere = Audience::people([live.call.party(side).identity()]);
-                if self.tell_end(&live.call, side, live.said.as_deref(), &everywhere) {
+                let party = spread.to([live.call.party(side).identity()]);
+                if self.tell_end(&live.call, side, live.said.as_deref(), &party) {
                     self.settle(id, Notices::of(side));
                 }
             }
@@ -72,20 +75,22 @@ impl Calling {
         }
     }
 
-    /// True if somebody was reached.
+    /// True if somebody was reached here.
     fn tell_end(&self, call: &Call, side: CallSide, said: Option<&str>, audience: &Audience<'_>) -> bool {
         let delivery = &self.0.core.delivery;
         let reason = event_reason(call, said);
         let ended = CallEnded::new(call, side, reason.clone());
+        let mark = || Note::EndHeard { call: call.id, side }.for_whom(call.party(side));
         let reached = match (call.status, side) {
             (CallStatus::Missed, _) => {
                 delivery.emit(audience, &ServerEvent::CallMissed(CallMissed::new(call)));
-                delivery.emit(audience, &ServerEvent::CallTimedOut(ended.saying("The call was not answered")))
+                let timed_out = ServerEvent::CallTimedOut(ended.saying("The call was not answered"));
+                delivery.emit_marked(audience, &timed_out, mark)
             }
             (CallStatus::Rejected, CallSide::Caller) => {
-                delivery.emit(audience, &ServerEvent::CallRejected(CallRejected::new(call, reason)))
+                delivery.emit_marked(audience, &ServerEvent::CallRejected(CallRejected::new(call, reason)), mark)
             }
-            _ => delivery.emit(audience, &ServerEvent::CallEnded(ended)),
+            _ => delivery.emit_marked(audience, &ServerEvent::CallEnded(ended), mark),
         };
         reached.count() > 0
     }
@@ -124,8 +129,9 @@ impl Calling {
         }
     }
 
-    /// Takes notices off the list, here at once and in the store a moment later.
-    pub(super) fn settle(&self, id: CallId, done: Notices) {
+    /// Takes notices off the list, here and on the nodes that know the call at once, and in the store a moment later.
+    pub(in crate::services) fn settle(&self, id: CallId, done: Notices) {
+        self.0.core.tell_nodes(vec![Topic::Call(id)], || Notice::Settled { call: id, done });
         self.0.live.change(id, |live| {
             live.call.notices = live.call.notices.without(done);
             live.settling += 1;

@@ -10,11 +10,21 @@ use tokio::time::Instant;
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue::Key;
 
+use crate::bus::{Bus, NodeId, Topic};
 use crate::delivery::ConnectionId;
 use crate::models::{Call, CallId, CallSide, Participant};
 
 /// How many calls may be worked on at once; calls that share a turn wait for each other.
 const TURNS: usize = 256;
+
+/// The client that answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answerer {
+    /// Connected here.
+    Here(ConnectionId),
+    /// Connected to another node.
+    At(NodeId),
+}
 
 /// A call and what only this process knows of it.
 #[derive(Clone)]
@@ -26,7 +36,7 @@ pub(super) struct LiveCall {
     /// Whether the caller had a socket when it began: only then does losing it mean something.
     pub caller_had_socket: bool,
     /// The client that answered.
-    pub answered_by: Option<ConnectionId>,
+    pub answered_by: Option<Answerer>,
     /// Whether a socket of the caller was handed the answer.
     pub accept_heard: bool,
     /// What the party that ended it gave as the reason.
@@ -86,15 +96,16 @@ struct Tables {
     calls: HashMap<CallId, (LiveCall, Option<Key>)>,
     people: HashMap<Participant, HashSet<CallId>>,
     alarms: DelayQueue<CallId>,
-}
-
-impl Default for LiveCalls {
-    fn default() -> Self {
-        Self { tables: Mutex::default(), turns: (0..TURNS).map(|_| Turn::new(())).collect() }
-    }
+    /// Told which calls are known here, so that this node hears what others do with them.
+    bus: Option<Bus>,
 }
 
 impl LiveCalls {
+    /// None yet.
+    pub fn new(bus: Option<Bus>) -> Self {
+        Self { tables: Mutex::new(Tables { bus, ..Tables::default() }), turns: (0..TURNS).map(|_| Turn::new(())).collect() }
+    }
+
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -125,6 +136,14 @@ impl LiveCalls {
             tables.people.entry(person).or_default().insert(id);
         }
         tables.calls.insert(id, (live, None));
+        if let Some(bus) = &tables.bus {
+            bus.follow(Topic::Call(id));
+        }
+    }
+
+    /// Every one.
+    pub fn all(&self) -> Vec<LiveCall> {
+        self.tables().calls.values().map(|(live, _)| live.clone()).collect()
     }
 
     /// Changes what is known; a call about which nothing is left to do is forgotten.
@@ -187,6 +206,9 @@ impl LiveCalls {
 impl Tables {
     fn forget(&mut self, id: CallId) {
         let Some((live, alarm)) = self.calls.remove(&id) else { return };
+        if let Some(bus) = &self.bus {
+            bus.unfollow(&Topic::Call(id));
+        }
         if let Some(key) = alarm {
             self.alarms.try_remove(&key);
         }

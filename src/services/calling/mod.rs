@@ -1,10 +1,12 @@
 //! Calls: ringing, answering, hanging up, and what is said about it. Durable first, heard second, as with messages.
 //!
 //! `live` holds the calls that still need somebody; `steps` takes one step of the state machine and says so; `ending` does what is
-//! due when a call is over; `clockwork` looks at calls when their time has come and after a restart.
+//! due when a call is over; `clockwork` looks at calls when their time has come and after a restart; `elsewhere` keeps this node and
+//! the others of one mind.
 //! Source: docs/protocol.md#calls.
 
 mod clockwork;
+mod elsewhere;
 mod ending;
 mod live;
 mod steps;
@@ -25,11 +27,13 @@ use super::guard::Guard;
 use super::limits::Limited;
 use super::media_tokens::{ANY_UID, MediaToken, MediaTokens, channel_name};
 use super::messaging::Messaging;
+use super::nodes::Note;
 use super::permissions::{Operation, Standing};
 use super::presence::PresenceBook;
 use super::profiles::Profiles;
+use elsewhere::Spread;
 use ending::Settled;
-use live::{LiveCall, LiveCalls};
+use live::{Answerer, LiveCall, LiveCalls};
 use steps::Said;
 
 /// What operators may change of the rules of calls; see [`crate::config::SETTINGS`].
@@ -129,7 +133,7 @@ pub enum BareOutcome {
 
 impl Calling {
     pub(super) fn start(core: Core, messaging: Messaging, profiles: Profiles, presence: PresenceBook, guard: Guard) -> Self {
-        let live = Arc::<LiveCalls>::default();
+        let live = Arc::new(LiveCalls::new(core.bus.clone()));
         let settled = Settled::start(&core, Arc::clone(&live));
         let this = Self(Arc::new(Inner { core, messaging, profiles, presence, guard, live, settled }));
         clockwork::start(&this);
@@ -141,15 +145,15 @@ impl Calling {
     /// Stored first; then the asking socket hears `call:initiated` and `call:token`, the callee `call:incoming`. A callee who talks to
     /// somebody else is not rung: the call comes back as rejected. Errors: as [`super::relations::Relations::require`], `RATE_LIMITED`.
     pub async fn initiate(&self, user: &CurrentUser, ask: InitiateCall) -> Result<OfferedCall> {
-        let Inner { core, profiles, live, guard, .. } = &*self.0;
+        let Inner { core, profiles, live, guard, presence, .. } = &*self.0;
         guard.limits.count(user, Limited::Calls)?;
         guard.relations.require(user, &ask.callee).await?;
         let pair = Pair::new(user.identity(), ask.callee.clone()).ok_or(Error::SelfConversationBlocked)?;
         let caller_profile = profiles.of(user.participant(), Some(user.profile())).await?;
         let callee_profile = profiles.of(&ask.callee, None).await?;
         let now = core.now();
-        let busy = self.is_busy(&ask.callee);
-        let rings = !busy && core.delivery.is_connected(&ask.callee);
+        let busy = self.is_busy(&ask.callee).await;
+        let rings = !busy && presence.is_anywhere(&ask.callee).await;
         let new = NewCall {
             caller: user.participant().clone(),
             caller_profile,
@@ -167,6 +171,7 @@ impl Calling {
         let phone = user.phone().filter(|_| core.rules.calls.caller_phone).map(str::to_owned);
         let _turn = live.turn(call.id).await;
         live.add(LiveCall { caller_phone: phone, caller_had_socket: ask.from.is_some(), ..LiveCall::found(call.clone()) });
+        self.announce(&call, None);
         let media = self.media(&call);
         if let Some(from) = &ask.from {
             let event = ServerEvent::CallInitiated(Box::new(offer(&call, &media)));
@@ -177,18 +182,22 @@ impl Calling {
             return Ok(OfferedCall { call, media });
         }
         self.wake_when_due(call.id);
-        self.ring(&call);
+        self.ring(&call, Spread::Everywhere);
         Ok(OfferedCall { call, media })
     }
 
     /// Whether a new call would not reach this person: he talks, and is here to talk.
-    fn is_busy(&self, callee: &Participant) -> bool {
-        let Inner { core, live, .. } = &*self.0;
-        core.rules.calls.busy && callee.kind() != ParticipantKind::Admin && core.delivery.is_connected(callee) && live.is_talking(callee)
+    async fn is_busy(&self, callee: &Participant) -> bool {
+        let Inner { core, live, presence, .. } = &*self.0;
+        core.rules.calls.busy
+            && callee.kind() != ParticipantKind::Admin
+            && (live.is_talking(callee) || self.talks_elsewhere(callee).await)
+            && presence.is_anywhere(callee).await
     }
 
-    fn ring(&self, call: &Call) {
-        self.0.core.delivery.emit(&Audience::people([call.callee.identity()]), &self.incoming(call));
+    fn ring(&self, call: &Call, spread: Spread) {
+        let mark = || Note::Rang { call: call.id }.for_whom(&call.callee);
+        self.0.core.delivery.emit_marked(&spread.to([call.callee.identity()]), &self.incoming(call), mark);
     }
 
     /// What the callee hears; a call that is offered rings, even if that is not stored yet.
@@ -217,9 +226,7 @@ impl Calling {
         let call = match self.step(call, actor, Trigger::Accept, said).await? {
             steps::Taken::Applied(call) => call,
             steps::Taken::Unchanged(call) if call.status.is_talking() => {
-                let answered_by = self.0.live.get(id).and_then(|live| live.answered_by);
-                let elsewhere = answered_by.is_some_and(|other| other != from.id() && self.0.core.delivery.is_there(other));
-                if elsewhere {
+                if self.answerer_of(id).await.is_some_and(|other| other != Answerer::Here(from.id()) && self.is_there(&other)) {
                     self.tell_to_stop(&call, side, from, "answered_elsewhere");
                     return Err(Error::AnsweredElsewhere);
                 }
@@ -352,7 +359,7 @@ impl Calling {
         let answered_by = self.0.live.get(call.id).and_then(|live| live.answered_by);
         match side {
             CallSide::Caller => Actor::Caller,
-            CallSide::Callee if answered_by.is_some() && answered_by == from.map(|c| c.id()) => Actor::Answerer,
+            CallSide::Callee if answered_by.is_some() && answered_by == from.map(|c| Answerer::Here(c.id())) => Actor::Answerer,
             CallSide::Callee => Actor::Callee,
         }
     }

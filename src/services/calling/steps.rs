@@ -8,9 +8,11 @@ use crate::delivery::{Audience, CallConnected, CallEnded, CallOffer, Connection,
 use crate::error::{Error, Result};
 use crate::models::call::{believable_duration, transition};
 use crate::models::{Actor, Call, CallSide, CallStatus, EndReason, Notices, Participant, Transition, Trigger};
+use crate::services::nodes::Note;
 use crate::store::{CallChange, CallEnd, Transitioned};
 
-use super::live::LiveCall;
+use super::elsewhere::Spread;
+use super::live::{Answerer, LiveCall};
 use super::{Calling, MediaToken, ending, offer};
 
 /// How often a step is tried anew because somebody else was faster; every time the call is one state further.
@@ -62,6 +64,7 @@ impl Calling {
             match self.0.core.store.transition_call(self.change(&call, rule, step_said)).await {
                 Ok(Transitioned::Applied(after)) => {
                     self.note(&after);
+                    self.announce(&after, step_said.reason.as_deref());
                     debug!(call.id = %after.id, from = before.as_str(), to = after.status.as_str(), by = ?actor, "a call moved on");
                     self.follow_up(&after, rule, actor, step_said);
                     if !late {
@@ -128,17 +131,24 @@ impl Calling {
     }
 
     /// Takes over what the store answered.
-    fn note(&self, after: &Call) {
+    pub(super) fn note(&self, after: &Call) {
         if self.0.live.get(after.id).is_none() {
             self.0.live.add(LiveCall::found(after.clone()));
         }
-        self.0.live.change(after.id, |live| (live.call, live.unsure) = (after.clone(), None));
+        self.0.live.change(after.id, |live| {
+            // Another node may have been faster in telling of its step than the store in telling of ours.
+            if !live.call.status.is_later_than(after.status) {
+                live.call = after.clone();
+            }
+            live.unsure = None;
+        });
     }
 
     /// The client that answered is gone, and another one of the callee's goes on for it.
     pub(super) fn take_over_answer(&self, call: &Call, from: &Connection) {
         self.note(call);
-        self.0.live.change(call.id, |live| live.answered_by = Some(from.id()));
+        self.0.live.change(call.id, |live| live.answered_by = Some(Answerer::Here(from.id())));
+        self.announce(call, None);
         self.wake_when_due(call.id);
     }
 
@@ -151,20 +161,35 @@ impl Calling {
             return;
         }
         self.note(current);
-        if current.status.is_talking() && before.is_ringing() {
-            self.0.live.change(current.id, |live| live.answered_by = unsure.flatten());
-            self.say_accepted(current, None);
+        let is_answered = current.status.is_talking() && before.is_ringing();
+        if is_answered {
+            self.0.live.change(current.id, |live| live.answered_by = unsure.flatten().map(Answerer::Here));
+        }
+        let spread = match unsure {
+            // The step may have been ours.
+            Some(_) => {
+                self.announce(current, None);
+                Spread::Everywhere
+            }
+            None if self.others_are_heard() => {
+                self.wake_when_due(current.id);
+                return self.look_whether_it_was_said(current.id);
+            }
+            None => Spread::Here,
+        };
+        if is_answered {
+            self.say_accepted(current, None, spread);
             self.wake_when_due(current.id);
         } else if current.status.is_over() {
-            self.conclude(current.id);
+            self.conclude(current.id, spread);
         }
     }
 
     fn follow_up(&self, after: &Call, rule: &Transition, actor: Actor, said: &Said<'_>) {
         match after.status {
             CallStatus::Answered => {
-                self.0.live.change(after.id, |live| live.answered_by = said.from.map(|c| c.id()));
-                self.say_accepted(after, said.from.map(AsRef::as_ref));
+                self.0.live.change(after.id, |live| live.answered_by = said.from.map(|c| Answerer::Here(c.id())));
+                self.say_accepted(after, said.from.map(AsRef::as_ref), Spread::Everywhere);
                 self.wake_when_due(after.id);
             }
             CallStatus::Ongoing => self.connected_too(after, actor, rule.trigger),
@@ -173,17 +198,20 @@ impl Calling {
                 if status == CallStatus::Rejected && said.by.is_some() {
                     self.stop_others(after, said.from.map(AsRef::as_ref));
                 }
-                self.conclude(after.id);
+                self.conclude(after.id, Spread::Everywhere);
             }
             _ => {}
         }
     }
 
     /// The caller hears who answered; the callee's other clients hear that they may stop.
-    pub(super) fn say_accepted(&self, call: &Call, from: Option<&Connection>) {
+    pub(super) fn say_accepted(&self, call: &Call, from: Option<&Connection>, spread: Spread) {
         let delivery = &self.0.core.delivery;
-        let heard = delivery.emit(&Audience::people([call.caller.identity()]), &self.accepted(call, &self.media(call))).count() > 0;
-        self.0.live.change(call.id, |live| live.accept_heard = heard);
+        let caller = call.caller.identity();
+        let mark = || Note::AcceptHeard { call: call.id }.for_whom(&caller);
+        if delivery.emit_marked(&spread.to([caller.clone()]), &self.accepted(call, &self.media(call)), mark).count() > 0 {
+            self.accept_was_heard_here(call.id);
+        }
         let elsewhere = ServerEvent::CallEnded(CallEnded::new(call, CallSide::Callee, "answered_elsewhere".into()));
         // Only where it is known who answered: he himself must not hear it.
         if let Some(from) = from {

@@ -70,6 +70,7 @@ impl Engine {
             Lookup::Key(key) => self.find_by_key(key).await,
             Lookup::Id(id) => self.find_by_id(*id).await,
             Lookup::Alias(alias, person) => {
+                self.show_first(|_, growth| growth.concerns(person)).await;
                 let filter = doc! { "aliases": alias.as_str(), "participants": { "$elemMatch": is_person(person) } };
                 let mut found = self.collect("finding conversations called", alias, self.conversations.find(filter).limit(2)).await?;
                 // Others may give their conversation with this person the same name; a guess would write to the wrong one.
@@ -90,11 +91,13 @@ impl Engine {
     }
 
     async fn find_document(&self, key: &ConversationKey) -> Result<Option<Document>> {
+        self.show_first(|_, growth| growth.is_called(key.as_str())).await;
         let find = self.conversations.find_one(doc! { "conversationId": key.as_str() });
         self.ask("finding conversation", key, find).await
     }
 
     pub(super) async fn find_by_id(&self, id: ConversationId) -> Result<Option<Conversation>> {
+        self.show_first(|grown, _| grown == id).await;
         let find = self.conversations.find_one(doc! { "_id": id });
         let found = self.ask("finding conversation", id, find).await?;
         self.read_found(found).await
@@ -132,6 +135,7 @@ impl Engine {
     }
 
     pub(super) async fn conversations_of(&self, person: &Participant, page: &ConversationPage) -> Result<Conversations> {
+        self.show_first(|_, growth| growth.concerns(person)).await;
         // Without a key they have no place in the list either.
         self.adopt_late_strays().await?;
         let mine = doc! { "participants": { "$elemMatch": is_person(person) }, "isActive": { "$in": [true, null] } };

@@ -15,6 +15,7 @@ const ATTEMPTS: usize = 5;
 
 impl Engine {
     pub(super) async fn hide_message(&self, hide: DeleteMessage) -> Result<Option<Message>> {
+        self.show_first(|grown, _| grown == hide.conversation.id).await;
         let mut filter = in_conversation(&hide);
         filter.insert("deletedBy", doc! { "$ne": &hide.by });
         let update = doc! { "$addToSet": { "deletedBy": &hide.by }, "$max": { "updatedAt": date(hide.at) } };
@@ -28,6 +29,7 @@ impl Engine {
     }
 
     pub(super) async fn delete_message(&self, delete: DeleteMessage) -> Result<Option<Message>> {
+        self.show_first(|grown, _| grown == delete.conversation.id).await;
         let mut filter = in_conversation(&delete);
         filter.insert("isDeleted", not_set());
         let update = doc! {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::IntoFuture;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bson::oid::ObjectId;
@@ -17,8 +18,10 @@ use tokio_util::task::TaskTracker;
 use super::failure::{self, failed};
 use super::others::Presence;
 use super::repair::Repairs;
+use super::summaries::Summaries;
 use crate::error::{Error, Result};
 use crate::models::{CallId, ConversationId, IdClock, MessageId, Timestamp};
+use crate::store::unsure::Unsure;
 
 /// The most entries a list may skip: far beyond every end, and with any limit still a number the database can count to.
 pub(super) const MAX_SKIP: u64 = 1 << 53;
@@ -38,13 +41,20 @@ pub(super) struct Engine {
     pub(super) relations: Collection<Document>,
     pub(super) audit: Collection<Document>,
     pub(super) revocations: Collection<Document>,
+    pub(super) kept_rooms: Collection<Document>,
+    pub(super) processes: Collection<Document>,
+    pub(super) nodes: Collection<Document>,
     /// Whether another program keeps accounts of astrologers.
     pub(super) accounts: Presence,
     /// Commands sent as they are inherit nothing from the client.
     pub(super) write_concern: Document,
     /// Set once indexes are there and the newest id is known: the proof that writing is safe.
     clock: OnceLock<IdClock>,
+    pub(super) summaries: Summaries,
     pub(super) repairs: Repairs,
+    pub(super) unsure: Unsure,
+    /// When a write was given up last, in milliseconds.
+    doubted: AtomicI64,
     /// Cancelled by `close`; tasks drain and end.
     pub(super) closed: CancellationToken,
     pub(super) tasks: TaskTracker,
@@ -60,12 +70,18 @@ impl Engine {
             relations: database.collection("samvadrelations"),
             audit: database.collection("samvadaudit"),
             revocations: database.collection("samvadrevocations"),
+            kept_rooms: database.collection("samvadrooms"),
+            processes: database.collection("samvadprocesses"),
+            nodes: database.collection("samvadnodes"),
             accounts: Presence::default(),
             client,
             database,
             write_concern,
             clock: OnceLock::new(),
+            summaries: Summaries::default(),
             repairs: Repairs::default(),
+            unsure: Unsure::default(),
+            doubted: AtomicI64::new(i64::MIN),
             closed: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }
@@ -93,6 +109,16 @@ impl Engine {
 
     pub(super) fn set_prepared(&self, newest: Option<MessageId>) {
         self.clock.get_or_init(|| IdClock::new(newest));
+    }
+
+    /// A write was given up and may still be carried out.
+    pub(super) fn note_doubt(&self) {
+        self.doubted.fetch_max(Timestamp::now().as_millis(), Ordering::Relaxed);
+    }
+
+    /// Whether a write was given up at or after this moment.
+    pub(super) fn doubted_since(&self, at: Timestamp) -> bool {
+        self.doubted.load(Ordering::Relaxed) >= at.as_millis()
     }
 
     /// Waits for an answer, no longer than the limit. `what` and `id` go into the error.

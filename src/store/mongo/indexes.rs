@@ -50,6 +50,8 @@ pub(super) async fn ensure(engine: &Engine) -> Result<()> {
     // Each is noted once.
     create(&engine.relations, doc! { "userId": 1, "astrologerId": 1 }, Some(IndexOptions::builder().unique(true).build())).await?;
     create(&engine.revocations, doc! { "personType": 1, "personId": 1 }, Some(IndexOptions::builder().unique(true).build())).await?;
+    // Every process asks every few seconds for what is new.
+    create(&engine.revocations, doc! { "until": 1 }, None).await?;
     // The trail, whole or of one kind.
     create(&engine.audit, doc! { "at": -1, "_id": -1 }, None).await?;
     create(&engine.audit, doc! { "action": 1, "at": -1, "_id": -1 }, None).await

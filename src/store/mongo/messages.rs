@@ -1,6 +1,8 @@
 //! Reading messages: single ones, pages, and what changed.
 
-use bson::{Document, doc};
+use std::time::Duration;
+
+use bson::{Bson, Document, doc};
 
 use super::conversations::earlier;
 use super::engine::{Engine, MAX_SKIP, date};
@@ -8,6 +10,12 @@ use super::message_document::{self as documents, Filing, filing, not_set, of_con
 use crate::error::{Error, Result};
 use crate::models::{ConversationHandle, Message, MessageId, Timestamp};
 use crate::store::{Change, MAX_PAGE, MessageQuery, Messages, Range};
+
+/// How far before a message another process may still store one: a write takes ten seconds at most before it is given up, the members
+/// five to agree, and the rest is for clocks that differ and a mongod that stood still. Source: docs/protocol.md#reconnecting.
+const OVERLAP: Duration = Duration::from_secs(60);
+/// Messages looked at for that.
+const OVERLAP_LOOKED_AT: i64 = 1_000;
 
 impl Engine {
     pub(super) async fn find_message(&self, id: MessageId) -> Result<Option<Message>> {
@@ -39,6 +47,7 @@ impl Engine {
         let conversation = &query.conversation;
         let mut filter = visible_to(conversation, &query.viewer);
         let (mut direction, mut skip) = (-1, 0);
+        let mut late = Vec::new();
         match query.range {
             Range::Latest { skip: newest } => skip = newest,
             Range::Before(id) => {
@@ -46,7 +55,9 @@ impl Engine {
                 filter.extend(earlier("createdAt", at, id.into()));
             }
             Range::After(id) => {
-                let at = date(self.place_of(conversation, id).await?);
+                let place = self.place_of(conversation, id).await?;
+                late = self.late_before(&query, id, place).await?;
+                let at = date(place);
                 // The first condition repeats the others, for the index.
                 filter.insert("createdAt", doc! { "$gte": at });
                 filter.insert("$or", [doc! { "createdAt": { "$gt": at } }, doc! { "createdAt": at, "_id": { "$gt": id } }].to_vec());
@@ -67,7 +78,38 @@ impl Engine {
         if direction < 0 {
             items.reverse();
         }
-        Ok(Messages { items, has_more })
+        let late_count = late.len();
+        late.append(&mut items);
+        Ok(Messages { items: late, has_more, late: late_count })
+    }
+
+    /// What stands shortly before a message and may have been stored after it, so that who has that message may lack it. Oldest first.
+    ///
+    /// One process stores in the order of its places, but for writes it gave up; of others nobody knows.
+    async fn late_before(&self, query: &MessageQuery, id: MessageId, at: Timestamp) -> Result<Vec<Message>> {
+        let conversation = &query.conversation;
+        let from = at.minus(OVERLAP);
+        // The index has all of it.
+        let find = self
+            .messages
+            .find(doc! { "conversationId": of_conversation(conversation), "createdAt": { "$gte": date(from), "$lte": date(at) } })
+            .projection(doc! { "_id": 1, "createdAt": 1 })
+            .sort(doc! { "createdAt": -1, "_id": -1 })
+            .limit(OVERLAP_LOOKED_AT);
+        let found = self.collect("looking back in conversation", &conversation.key, find).await?;
+        let ids = found.iter().map(documents::read_id).collect::<Result<Vec<_>>>()?;
+        let in_doubt = self.doubted_since(from);
+        let is_late = |other: &MessageId| *other != id && (in_doubt || other.bytes()[4..9] != id.bytes()[4..9]);
+        let after = ids.iter().skip_while(|other| **other != id);
+        let late: Vec<Bson> = after.filter(|other| is_late(other)).take(MAX_PAGE).map(|id| (*id).into()).collect();
+        if late.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut filter = visible_to(conversation, &query.viewer);
+        filter.insert("_id", doc! { "$in": late });
+        let find = self.messages.find(filter).sort(doc! { "createdAt": 1, "_id": 1 });
+        let late = self.collect("reading messages of conversation", &conversation.key, find).await?;
+        late.iter().map(|d| documents::read(d, conversation)).collect()
     }
 
     /// When a message of this conversation was stored, visible or not.

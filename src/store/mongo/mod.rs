@@ -21,9 +21,12 @@ mod lanes;
 mod marks;
 mod message_document;
 mod messages;
+mod nodes;
 mod others;
 mod reads;
 mod repair;
+mod rooms;
+mod summaries;
 mod trust;
 mod updates;
 
@@ -42,8 +45,8 @@ use super::{
 };
 use crate::error::Result;
 use crate::models::{
-    Account, AuditAction, AuditEntry, Call, CallId, Conversation, ConversationHandle, Feedback, Message, MessageId, NewCall, NewMessage,
-    Notices, Participant, Profile, Relation, Revocation, Timestamp,
+    Account, AuditAction, AuditEntry, Call, CallId, Conversation, ConversationHandle, ConversationKey, Feedback, KeptRooms, Message,
+    MessageId, NewCall, NewMessage, Notices, Participant, ProcessId, Profile, Relation, Revocation, Timestamp,
 };
 
 /// How long `close` waits for what is queued.
@@ -65,6 +68,7 @@ impl MongoStore {
         let engine = connect::connect(uri, database).await?;
         let lanes = Lanes::start(&engine);
         connect::start_preparing(&engine).await;
+        summaries::start(&engine);
         repair::start(&engine);
         Ok(Self { engine, lanes })
     }
@@ -216,9 +220,44 @@ impl Store for MongoStore {
         self.engine.revoke(&revocation).await
     }
 
-    async fn revocations(&self) -> Result<Vec<Revocation>> {
+    async fn revocations(&self, since: Option<Timestamp>) -> Result<Vec<Revocation>> {
         self.engine.check_open()?;
-        self.engine.revocations().await
+        self.engine.revocations(since).await
+    }
+
+    async fn purge_revocations(&self, before: Timestamp) -> Result<()> {
+        self.engine.clock()?;
+        self.engine.purge_revocations(before).await
+    }
+
+    async fn remember_rooms(&self, process: ProcessId, at: Timestamp, rooms: Vec<KeptRooms>) -> Result<()> {
+        self.engine.clock()?;
+        self.engine.remember_rooms(process, at, &rooms).await
+    }
+
+    async fn remembered_rooms(&self, process: ProcessId, people: &[Participant], since: Timestamp) -> Result<Vec<KeptRooms>> {
+        self.engine.check_open()?;
+        self.engine.remembered_rooms(process, people, since).await
+    }
+
+    async fn others_alive(&self, process: ProcessId, since: Timestamp) -> Result<bool> {
+        self.engine.check_open()?;
+        self.engine.others_alive(process, since).await
+    }
+
+    async fn forget_rooms(&self, before: Timestamp) -> Result<()> {
+        self.engine.clock()?;
+        self.engine.forget_rooms(before).await
+    }
+
+    async fn spoken_since(&self, conversations: &[ConversationKey], since: Timestamp) -> Result<Vec<Conversation>> {
+        self.engine.check_open()?;
+        self.engine.spoken_since(conversations, since).await
+    }
+
+    async fn meet_nodes(&self, name: &str, now: Timestamp) -> Result<Vec<(String, Timestamp)>> {
+        self.engine.clock()?;
+        self.engine.meet_nodes(name, now).await
     }
 
     async fn check_writable(&self) -> Result<()> {
@@ -236,6 +275,8 @@ impl Store for MongoStore {
         if tokio::time::timeout(CLOSE_WITHIN, self.engine.tasks.wait()).await.is_err() {
             warn!("some writes were still waiting for MongoDB when the store was closed");
         }
+        // The lanes are done: what they stored last.
+        self.engine.show_grown().await;
         self.engine.let_go().await;
     }
 }

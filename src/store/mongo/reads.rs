@@ -40,6 +40,8 @@ pub(super) async fn mark_read(engine: &Engine, reads: Vec<Read>) {
     if reads.is_empty() {
         return;
     }
+    // Counted before it is counted down, or the counters would be below zero for a moment.
+    engine.show_first(|grown, _| reads.iter().any(|read| read.mark.conversation.id == grown)).await;
     let mut entries: Vec<Entry<'_>> = reads.iter().map(|read| Entry::new(&read.mark)).collect();
     let results = match mark_all(engine, &mut entries).await {
         Ok(counts) => conclude(engine, entries, &counts).await,

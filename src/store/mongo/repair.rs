@@ -1,10 +1,11 @@
 //! Putting conversations right whose counters or latest message may not fit their messages.
 //!
 //! That happens when a node or the network dies between two writes, and with messages of the Node backend, which counts nothing.
+//! A conversation is left alone once it was right twice: a write that was given up may still be carried out when mongod comes back.
 //! A counter is only set when nothing moved for a while and it still is what was read, because a message that another node has just
 //! stored is counted a moment later.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,12 +16,12 @@ use tracing::{Instrument, info, info_span, warn};
 
 use super::append::make_latest;
 use super::connect::first_id_of;
-use super::conversation_document::{people, unread_path};
+use super::conversation_document::{people, raise_latest, unread_path};
 use super::engine::Engine;
 use super::failure::story;
 use super::fields::stored_whole;
 use super::marks::counter;
-use super::message_document::{Filing, filing};
+use super::message_document::{self as documents, Filing, filing, not_set};
 use crate::error::Result;
 use crate::models::{Conversation, ConversationId, Timestamp};
 
@@ -32,27 +33,40 @@ const STILL: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_secs(5);
 /// Messages stored this long before a start may belong to a node that died.
 const LOOK_BACK: Duration = Duration::from_secs(300);
-/// At a start no more messages are looked at.
+/// How long a node may have gone on after it was seen for the last time, with what its clock may be off.
+const LAST_WORDS: Duration = Duration::from_secs(60);
+/// No more messages are looked at.
 const LOOK_BACK_MESSAGES: i64 = 5_000;
+/// Messages read and shown at once.
+const SHOWN_AT_ONCE: usize = 100;
+
+/// What is to be looked at, and whether a write that was given up may still be carried out there.
+type Waiting = HashMap<ConversationId, bool>;
 
 /// Conversations to be looked at.
 #[derive(Default)]
 pub(super) struct Repairs {
     // std Mutex: never held across an await, and it is cheaper.
-    waiting: Mutex<HashSet<ConversationId>>,
+    waiting: Mutex<Waiting>,
     added: Notify,
 }
 
 impl Repairs {
-    /// Remembers these for later.
+    /// Remembers these for later, after a write on them failed: they are right once two looks have found them so.
     pub(super) fn add(&self, conversations: impl IntoIterator<Item = ConversationId>) {
+        self.remember(conversations, true);
+    }
+
+    fn remember(&self, conversations: impl IntoIterator<Item = ConversationId>, in_doubt: bool) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let room = MOST.saturating_sub(waiting.len());
-        waiting.extend(conversations.into_iter().take(room));
+        for id in conversations.into_iter().take(room) {
+            *waiting.entry(id).or_insert(false) |= in_doubt;
+        }
         self.added.notify_one();
     }
 
-    fn take(&self) -> HashSet<ConversationId> {
+    fn take(&self) -> Waiting {
         std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -73,14 +87,16 @@ async fn work_off(engine: &Engine) {
         // Everything that gathers in the meantime shares one pause.
         let mut left = engine.repairs.take();
         while !left.is_empty() {
-            match round(engine, left.iter().copied().collect()).await {
-                Ok(moving) => left = moving,
+            match round(engine, &left).await {
+                Ok(again) => left = again,
                 Err(error) => {
                     warn!("{} conversations are not put right yet: {}", left.len(), story(&error));
                     sleep(PAUSE).await;
                 }
             }
-            left.extend(engine.repairs.take());
+            for (id, in_doubt) in engine.repairs.take() {
+                *left.entry(id).or_insert(false) |= in_doubt;
+            }
         }
     }
 }
@@ -88,29 +104,28 @@ async fn work_off(engine: &Engine) {
 /// What was seen of a counter: who, what it says, what it should.
 type Seen = Vec<(String, Option<i64>, i64)>;
 
-/// Looks twice and mends what did not move. Returns what did, to be looked at again.
-async fn round(engine: &Engine, conversations: Vec<ConversationId>) -> Result<HashSet<ConversationId>> {
-    let mut wrong = Vec::new();
-    for id in conversations {
-        if let Some(seen) = look(engine, id).await? {
-            wrong.push((id, seen));
+/// Looks twice and mends what did not move. Returns what is to be looked at again: what did, and what is right but was in doubt.
+async fn round(engine: &Engine, conversations: &Waiting) -> Result<Waiting> {
+    let (mut wrong, mut again) = (Vec::new(), Waiting::new());
+    for (id, in_doubt) in conversations {
+        match look(engine, *id).await? {
+            Some(seen) => wrong.push((*id, seen)),
+            None if *in_doubt => drop(again.insert(*id, false)),
+            None => {}
         }
     }
-    let mut moving = HashSet::new();
-    if wrong.is_empty() {
-        return Ok(moving);
+    if wrong.is_empty() && again.is_empty() {
+        return Ok(again);
     }
     sleep(STILL).await;
     for (id, before) in wrong {
         match look(engine, id).await? {
             Some(now) if now == before => mend(engine, id, now).await?,
-            Some(_) => {
-                moving.insert(id);
-            }
+            Some(_) => drop(again.insert(id, false)),
             None => {}
         }
     }
-    Ok(moving)
+    Ok(again)
 }
 
 /// Makes the newest message the latest, and returns the counters if one is wrong.
@@ -155,21 +170,45 @@ async fn mend(engine: &Engine, id: ConversationId, seen: Seen) -> Result<()> {
     Ok(())
 }
 
-/// Puts the conversations of the newest messages on the list: their node may have died before it counted them.
+/// At a start: the conversations of the newest messages, because their node may have died before they showed what it stored.
 pub(super) async fn look_back(engine: &Engine) -> Result<()> {
-    let since = Timestamp::from_millis(Timestamp::now().as_millis() - i64::try_from(LOOK_BACK.as_millis()).unwrap_or(0));
+    let since = Timestamp::now().minus(LOOK_BACK);
+    look_at(engine, doc! { "$gte": first_id_of(since) }).await
+}
+
+/// The same for what was stored around the moment another node was last seen.
+pub(super) async fn look_around(engine: &Engine, last_seen: Timestamp) -> Result<()> {
+    let (from, to) = (last_seen.minus(LAST_WORDS), last_seen.plus(LAST_WORDS));
+    look_at(engine, doc! { "$gte": first_id_of(from), "$lt": first_id_of(to) }).await
+}
+
+/// Shows the newest messages at once, because people who come back are told what was said by that, and lists the conversations for the rest.
+async fn look_at(engine: &Engine, ids: Document) -> Result<()> {
     let find = engine
         .messages
-        .find(doc! { "_id": { "$gte": first_id_of(since) } })
+        .find(doc! { "_id": ids, "isDeleted": not_set() })
         .sort(doc! { "_id": -1 })
         .limit(LOOK_BACK_MESSAGES)
         .projection(doc! { "conversationId": 1, "conversationRef": 1 });
-    let newest = engine.collect("looking back in", engine.database.name(), find).await?;
-    let mut conversations = HashSet::new();
-    for document in &newest {
-        conversations.extend(home(engine, document).await?);
+    let found = engine.collect("looking back in", engine.database.name(), find).await?;
+    let (mut conversations, mut newest) = (HashSet::new(), Vec::new());
+    for document in &found {
+        let Some(id) = home(engine, document).await? else { continue };
+        if conversations.insert(id) {
+            newest.push(documents::read_id(document)?);
+        }
     }
-    engine.repairs.add(conversations);
+    for ids in newest.chunks(SHOWN_AT_ONCE) {
+        let mut statements = Vec::with_capacity(ids.len());
+        let find = engine.messages.find(doc! { "_id": { "$in": ids.iter().copied().map(Bson::from).collect::<Vec<_>>() } });
+        for document in engine.collect("looking back in", engine.database.name(), find).await? {
+            if let Some(message) = engine.read_message(&document).await? {
+                statements.push(doc! { "q": { "_id": message.conversation_id }, "u": raise_latest(&message) });
+            }
+        }
+        engine.update(engine.conversations.name(), statements).await?;
+    }
+    engine.repairs.remember(conversations, false);
     Ok(())
 }
 

@@ -89,9 +89,17 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) async fn revocations(&self) -> Result<Vec<Revocation>> {
-        let found = self.collect("reading the revocations in", self.database.name(), self.revocations.find(doc! {})).await?;
+    pub(super) async fn revocations(&self, since: Option<Timestamp>) -> Result<Vec<Revocation>> {
+        // All of them also if one has no date: that is told, not skipped.
+        let filter = since.map_or_else(Document::new, |since| doc! { "until": { "$gte": date(since) } });
+        let found = self.collect("reading the revocations in", self.database.name(), self.revocations.find(filter)).await?;
         found.iter().map(read_revocation).collect()
+    }
+
+    pub(super) async fn purge_revocations(&self, before: Timestamp) -> Result<()> {
+        let delete = self.revocations.delete_many(doc! { "until": { "$lt": date(before) } });
+        self.ask("forgetting old revocations in", self.database.name(), delete).await?;
+        Ok(())
     }
 }
 

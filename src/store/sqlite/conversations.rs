@@ -83,7 +83,8 @@ fn find_id(connection: &Connection, sql: &str, params: impl Params) -> Result<Op
     Ok(id.map(ConversationId::from_bytes))
 }
 
-fn load(connection: &Connection, id: ConversationId) -> Result<Option<Conversation>> {
+/// Reads a conversation with its members and other names.
+pub(super) fn load(connection: &Connection, id: ConversationId) -> Result<Option<Conversation>> {
     let mut statement = connection.prepare_cached(concat!("SELECT ", conversation_columns!(), " FROM conversation WHERE id = ?1"))?;
     let Some(mut conversation) = statement.query([id.bytes()])?.next()?.map(rows::conversation).transpose()? else { return Ok(None) };
     let mut statement =

@@ -23,7 +23,7 @@ macro_rules! visible {
 pub(super) fn send(connection: &Connection, clock: &IdClock, new: NewMessage) -> Result<Sent> {
     if let Some(first) = find_first(connection, &new)? {
         return if first.is_repeat_of(&new) {
-            Ok(Sent { message: first, fresh: false })
+            Ok(Sent::repeat(first, clock, new.at))
         } else {
             Err(Error::Conflict("clientMessageId was used for another message".to_owned()))
         };
@@ -32,7 +32,7 @@ pub(super) fn send(connection: &Connection, clock: &IdClock, new: NewMessage) ->
     let message = new.into_message(MessageId::from_bytes(id), at);
     insert(connection, &message)?;
     conversations::append(connection, &message)?;
-    Ok(Sent { message, fresh: true })
+    Ok(Sent::fresh(message))
 }
 
 fn find_first(connection: &Connection, new: &NewMessage) -> Result<Option<Message>> {
@@ -133,7 +133,8 @@ pub(super) fn page(connection: &Connection, query: &MessageQuery) -> Result<Mess
     if newest_first {
         items.reverse();
     }
-    Ok(Messages { items, has_more })
+    // One writer: what is stored later stands later.
+    Ok(Messages { items, has_more, late: 0 })
 }
 
 /// How many messages a viewer may see, up to `cap`.

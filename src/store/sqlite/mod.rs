@@ -10,27 +10,29 @@ mod folder;
 mod marks;
 mod messages;
 mod readers;
+mod rooms;
 mod rows;
 mod schema;
 mod trust;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use rusqlite::Connection;
 
 use self::readers::Readers;
 use self::writer::{Desk, Writer};
+use super::unsure::Unsure;
 use super::{
     CallChange, CallQuery, Calls, Change, ConversationPage, Conversations, DeleteMessage, Lookup, MarkRead, MessageQuery, Messages,
     NewConversation, Opened, Pending, ReadMarks, Sent, Store, Transitioned, Which,
 };
 use crate::error::{Error, Result};
 use crate::models::{
-    Account, AuditAction, AuditEntry, Call, CallId, Conversation, ConversationHandle, Feedback, IdClock, Message, MessageId, NewCall,
-    NewMessage, Notices, Participant, Profile, Relation, Revocation, Timestamp,
+    Account, AuditAction, AuditEntry, Call, CallId, Conversation, ConversationHandle, ConversationKey, Feedback, IdClock, KeptRooms,
+    Message, MessageId, NewCall, NewMessage, Notices, Participant, ProcessId, Profile, Relation, Revocation, Timestamp,
 };
 
 /// Conversations, messages and calls in `samvad.db` of the data folder.
@@ -39,6 +41,7 @@ use crate::models::{
 pub struct SqliteStore {
     writer: Arc<Writer>,
     readers: Arc<Readers>,
+    unsure: Arc<Unsure>,
 }
 
 /// How to open the embedded store.
@@ -113,7 +116,7 @@ impl SqliteStore {
         let readers = Readers::start(readers, options.queue_len, &lock)?;
         let reconnect = Box::new(move || schema::connect_writer(&file, options.max_pages));
         let writer = Writer::start(Desk { connection, reconnect, clock, lock: Box::new(lock) }, options.queue_len)?;
-        Ok(Self { writer: Arc::new(writer), readers: Arc::new(readers) })
+        Ok(Self { writer: Arc::new(writer), readers: Arc::new(readers), unsure: Arc::default() })
     }
 
     fn write<T, F>(&self, work: F) -> Pending<T>
@@ -156,7 +159,28 @@ impl Store for SqliteStore {
 
     fn send_message(&self, new: NewMessage) -> Pending<Sent> {
         let size_bytes = new.content.len() + new.media.url.as_ref().map_or(0, String::len);
-        self.writer.submit(size_bytes, move |connection, clock| messages::send(connection, clock, new))
+        let Some(claim) = Unsure::claim(&new) else {
+            return self.writer.submit(size_bytes, move |connection, clock| messages::send(connection, clock, new));
+        };
+        let assigned = Arc::new(OnceLock::new());
+        let (unsure, id) = (Arc::clone(&self.unsure), Arc::clone(&assigned));
+        let sending = self.writer.submit(size_bytes, move |connection, clock| {
+            let sent = messages::send(connection, clock, new)?;
+            if sent.fresh {
+                let _ = id.set(sent.message.id);
+            }
+            Ok(sent)
+        });
+        Box::pin(async move {
+            let mut outcome = sending.await;
+            match (&mut outcome, assigned.get()) {
+                (Ok(sent), _) if !sent.fresh => sent.fresh = unsure.settle(&claim, &sent.message),
+                // A commit that failed may have reached the disk all the same.
+                (Err(_), Some(id)) => unsure.note(claim, *id),
+                _ => {}
+            }
+            outcome
+        })
     }
 
     async fn find_message(&self, id: MessageId) -> Result<Option<Message>> {
@@ -268,8 +292,34 @@ impl Store for SqliteStore {
         self.write(move |connection, _| trust::revoke(connection, &revocation)).await
     }
 
-    async fn revocations(&self) -> Result<Vec<Revocation>> {
-        self.readers.ask(trust::revocations).await
+    async fn revocations(&self, since: Option<Timestamp>) -> Result<Vec<Revocation>> {
+        self.readers.ask(move |connection| trust::revocations(connection, since)).await
+    }
+
+    async fn purge_revocations(&self, before: Timestamp) -> Result<()> {
+        self.write(move |connection, _| trust::purge_revocations(connection, before)).await
+    }
+
+    async fn remember_rooms(&self, process: ProcessId, at: Timestamp, rooms: Vec<KeptRooms>) -> Result<()> {
+        self.write(move |connection, _| rooms::remember(connection, process, at, &rooms)).await
+    }
+
+    async fn remembered_rooms(&self, process: ProcessId, people: &[Participant], since: Timestamp) -> Result<Vec<KeptRooms>> {
+        let people = people.to_vec();
+        self.readers.ask(move |connection| rooms::remembered(connection, process, &people, since)).await
+    }
+
+    async fn others_alive(&self, process: ProcessId, since: Timestamp) -> Result<bool> {
+        self.readers.ask(move |connection| rooms::others_alive(connection, process, since)).await
+    }
+
+    async fn forget_rooms(&self, before: Timestamp) -> Result<()> {
+        self.write(move |connection, _| rooms::forget(connection, before)).await
+    }
+
+    async fn spoken_since(&self, conversations: &[ConversationKey], since: Timestamp) -> Result<Vec<Conversation>> {
+        let keys = conversations.to_vec();
+        self.readers.ask(move |connection| rooms::spoken_since(connection, &keys, since)).await
     }
 
     async fn check_writable(&self) -> Result<()> {

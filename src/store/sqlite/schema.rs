@@ -88,6 +88,15 @@ const MIGRATIONS: &[&str] = &[
         kind TEXT NOT NULL, person TEXT NOT NULL, until INTEGER NOT NULL, PRIMARY KEY(kind, person)
     ) STRICT, WITHOUT ROWID;
 ",
+    "
+    CREATE TABLE process(id TEXT PRIMARY KEY, alive_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+    -- rooms is a JSON list of [conversation key, the client's name for it]; seen_at is NULL while connected.
+    CREATE TABLE kept_rooms(
+        kind TEXT NOT NULL, person TEXT NOT NULL, process TEXT NOT NULL, rooms TEXT NOT NULL, seen_at INTEGER, unheard_since INTEGER,
+        PRIMARY KEY(kind, person)
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 // FULL: an answer means the disk has it. 16000 pages bound the log to about 64 MB; smaller values cost a quarter of the rate.
@@ -153,7 +162,7 @@ mod tests {
         connection.execute_batch(&MIGRATIONS[..2].concat()).unwrap();
         connection.execute_batch("PRAGMA user_version = 2; INSERT INTO probe(data) VALUES(x'07');").unwrap();
         migrate(&mut connection).unwrap();
-        for table in ["relation", "audit", "revocation"] {
+        for table in ["relation", "audit", "revocation", "process", "kept_rooms"] {
             let rows: u32 = connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap();
             assert_eq!(rows, 0, "{table}");
         }

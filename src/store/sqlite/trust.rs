@@ -72,9 +72,16 @@ pub(super) fn revoke(connection: &Connection, revocation: &Revocation) -> Result
     Ok(())
 }
 
-/// All revocations.
-pub(super) fn revocations(connection: &Connection) -> Result<Vec<Revocation>> {
-    find_all(connection, concat!("SELECT ", revocation_columns!(), " FROM revocation"), [], rows::revocation)
+/// All revocations, or those of a moment and later.
+pub(super) fn revocations(connection: &Connection, since: Option<Timestamp>) -> Result<Vec<Revocation>> {
+    let sql = concat!("SELECT ", revocation_columns!(), " FROM revocation WHERE ?1 IS NULL OR until >= ?1");
+    find_all(connection, sql, [since.map(Timestamp::as_millis)], rows::revocation)
+}
+
+/// Forgets revocations of before this moment. They are few: a look at each is no trouble.
+pub(super) fn purge_revocations(connection: &Connection, before: Timestamp) -> Result<()> {
+    connection.prepare_cached("DELETE FROM revocation WHERE until < ?1")?.execute([before.as_millis()])?;
+    Ok(())
 }
 
 fn find_all<T>(connection: &Connection, sql: &str, params: impl Params, read: fn(&Row<'_>) -> Result<T>) -> Result<Vec<T>> {

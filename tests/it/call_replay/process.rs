@@ -80,6 +80,7 @@ impl Process {
             let core = Core {
                 store: store.clone(),
                 delivery: Arc::default(),
+                bus: None,
                 clock: Arc::new(move || Timestamp::from_millis(wall_ms.load(Ordering::SeqCst) + elapsed())),
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use async_trait::async_trait;
 use samvad::error::Result;
 use samvad::models::{
-    Account, AuditAction, AuditEntry, Call, CallId, Conversation, ConversationHandle, Feedback, Message, MessageId, NewCall, NewMessage,
-    Notices, Participant, Profile, Relation, Revocation, Timestamp,
+    Account, AuditAction, AuditEntry, Call, CallId, Conversation, ConversationHandle, ConversationKey, Feedback, KeptRooms, Message,
+    MessageId, NewCall, NewMessage, Notices, Participant, ProcessId, Profile, Relation, Revocation, Timestamp,
 };
 use samvad::store::{
     CallChange, CallQuery, Calls, Change, ConversationPage, Conversations, DeleteMessage, Lookup, MarkRead, MessageQuery, Messages,
@@ -201,8 +201,33 @@ impl Store for Watched {
         hand_on!(self.revoke(revocation))
     }
 
-    async fn revocations(&self) -> Result<Vec<Revocation>> {
-        hand_on!(self.revocations())
+    async fn revocations(&self, since: Option<Timestamp>) -> Result<Vec<Revocation>> {
+        hand_on!(self.revocations(since))
+    }
+
+    async fn purge_revocations(&self, before: Timestamp) -> Result<()> {
+        hand_on!(self.purge_revocations(before))
+    }
+
+    // Rooms are remembered by a clock of their own and have nothing to do with calls: not watched.
+    async fn remember_rooms(&self, process: ProcessId, at: Timestamp, rooms: Vec<KeptRooms>) -> Result<()> {
+        self.inner.remember_rooms(process, at, rooms).await
+    }
+
+    async fn remembered_rooms(&self, process: ProcessId, people: &[Participant], since: Timestamp) -> Result<Vec<KeptRooms>> {
+        self.inner.remembered_rooms(process, people, since).await
+    }
+
+    async fn others_alive(&self, process: ProcessId, since: Timestamp) -> Result<bool> {
+        self.inner.others_alive(process, since).await
+    }
+
+    async fn forget_rooms(&self, before: Timestamp) -> Result<()> {
+        self.inner.forget_rooms(before).await
+    }
+
+    async fn spoken_since(&self, conversations: &[ConversationKey], since: Timestamp) -> Result<Vec<Conversation>> {
+        self.inner.spoken_since(conversations, since).await
     }
 
     async fn check_writable(&self) -> Result<()> {

@@ -69,6 +69,14 @@ impl Program {
     }
 }
 
+impl Drop for Program {
+    fn drop(&mut self) {
+        // A test that failed leaves none behind; one that was killed is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// A token these programs believe.
 pub fn token(kind: ParticipantKind, id: &str) -> String {
     let person = Participant::new(kind, id).expect("legal");
