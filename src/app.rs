@@ -16,7 +16,7 @@ use crate::bus::Bus;
 use crate::config::{self, Config, Cors, StoreConfig};
 use crate::delivery::{Delivery, SocketLimits};
 use crate::handlers::{self, Handlers, WireSettings};
-use crate::models::Timestamp;
+use crate::models::{ProcessId, Timestamp};
 use crate::rest::{self, RestState};
 use crate::server::gate::{self, Gate};
 use crate::server::handshakes::HandshakeRate;
@@ -58,10 +58,12 @@ pub struct App {
 impl App {
     /// Puts the server together. Must be called inside a runtime.
     pub fn new(config: &Config, verifier: Verifier, store: Arc<dyn Store>) -> Self {
-        let bus = config.bus.as_ref().map(|bus| Bus::start(bus.client.clone(), bus.prefix.clone()));
+        let process = ProcessId::random();
+        let bus = config.bus.as_ref().map(|bus| Bus::start(bus.client.clone(), bus.prefix.clone(), process));
         let core = Core {
             store,
             delivery: Arc::new(Delivery::new(SocketLimits::new(config.max_sockets_per_identity), bus.clone())),
+            process,
             bus,
             clock: Arc::new(Timestamp::now),
             tasks: tokio_util::task::TaskTracker::new(),

@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use crate::models::{CallId, Participant, Timestamp};
+use crate::models::{CallId, Participant, ProcessId, Timestamp};
 
 use follows::Follows;
 pub use packet::{Kind, NodeId, Packet};
@@ -116,11 +116,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Bus {
     /// Starts the tasks that keep it. Redis may come later. The client must speak RESP3; all names begin with `prefix`.
-    pub fn start(client: redis::Client, prefix: String) -> Self {
+    pub fn start(client: redis::Client, prefix: String, process: ProcessId) -> Self {
         let (queue, outgoing) = mpsc::channel(QUEUE_LEN);
         let (hear, heard) = mpsc::channel(HEARD_LEN);
         let bus = Self(Arc::new(Inner {
-            me: NodeId::random(),
+            me: process.into(),
             prefix,
             follows: Follows::default(),
             queue,

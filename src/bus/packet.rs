@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::models::ProcessId;
+
 /// The version of the line and of all bodies. Nodes pass over what they do not know, so fields may be added without a new one.
 const VERSION: u8 = 1;
 
@@ -12,10 +14,9 @@ const VERSION: u8 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(Arc<str>);
 
-impl NodeId {
-    /// One nobody else has.
-    pub fn random() -> Self {
-        Self(format!("{:016x}", rand::random::<u64>()).into())
+impl From<ProcessId> for NodeId {
+    fn from(process: ProcessId) -> Self {
+        Self(process.to_string().into())
     }
 }
 
@@ -87,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_message_is_read_as_it_was_written_and_another_version_is_passed_over() {
-        let node = NodeId::random();
+        let node = NodeId::from(ProcessId::random());
         let bytes = write(&node, 7, Kind::Notice, b"{\"a\":\n1}");
         let packet = read(&bytes).expect("ours");
         assert_eq!((packet.from, packet.n, packet.kind, packet.body.as_slice()), (node, 7, Kind::Notice, b"{\"a\":\n1}".as_slice()));

@@ -15,6 +15,11 @@ impl ProcessId {
     pub fn random() -> Self {
         Self(rand::random())
     }
+
+    /// Reads what `Display` writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok()).flatten().map(Self)
+    }
 }
 
 impl std::fmt::Display for ProcessId {

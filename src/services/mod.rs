@@ -33,7 +33,7 @@ use crate::auth::CurrentUser;
 pub use crate::bus::Held;
 use crate::bus::{Bus, Topic};
 use crate::delivery::{Connection, Delivery, Departure};
-use crate::models::Timestamp;
+use crate::models::{ProcessId, Timestamp};
 use crate::store::Store;
 
 /// Where the time comes from; tests bring their own.
@@ -46,6 +46,8 @@ pub struct Core {
     pub store: Arc<dyn Store>,
     /// Where things are heard.
     pub delivery: Arc<Delivery>,
+    /// This process, for those that run beside it or come after it.
+    pub process: ProcessId,
     /// The way to other nodes; none when this is the only one.
     pub bus: Option<Bus>,
     /// The wall clock.
@@ -131,7 +133,6 @@ impl Services {
         let calling = calling::Calling::start(core.clone(), messaging.clone(), profiles, presence.clone(), guard.clone());
         let services = Self(Arc::new(Inner { core, conversations, messaging, typing, calling, presence, sessions, guard }));
         nodes::start(&services);
-        neighbours::start(services.core());
         services
     }
 

@@ -18,10 +18,11 @@ use tracing::{debug, warn};
 use crate::bus::Topic;
 use crate::delivery::{Audience, Connection, DroppedRooms, ROOMS_KEPT, ServerEvent, UNHEARD};
 use crate::error::Result;
-use crate::models::{ConversationKey, KeptRooms, Message, MessageId, Participant, ProcessId, Timestamp};
+use crate::models::{ConversationKey, KeptRooms, Message, MessageId, Participant, Timestamp};
 use crate::store::{MessageQuery, Range};
 
 use super::messaging::Messaging;
+use super::neighbours::Neighbours;
 use super::{Core, batches};
 
 /// The most messages of one room that are told again.
@@ -98,7 +99,6 @@ impl Recent {
 /// What is known beyond this process. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Rejoin {
-    process: ProcessId,
     since: Timestamp,
     /// Others were alive lately: what this process has not heard of may have happened all the same.
     others: Arc<AtomicBool>,
@@ -149,7 +149,7 @@ impl Rejoin {
         let (returning, queue) = mpsc::channel(QUEUE_LEN);
         // Until the store has said otherwise.
         let others = Arc::new(AtomicBool::new(true));
-        (Self { process: ProcessId::random(), since: core.now(), others, returning }, queue)
+        (Self { since: core.now(), others, returning }, queue)
     }
 
     fn asks(&self) -> bool {
@@ -183,23 +183,29 @@ pub(super) fn start(messaging: &Messaging, mut queue: mpsc::Receiver<Returning>)
 /// Writes which rooms changed, a moment later and many at once, until the server stops; then whatever is left.
 async fn remember(core: &Core, rejoin: &Rejoin) {
     let (mut alive_at, mut forget_at) = (Instant::now(), Instant::now() + FORGET_EVERY);
+    let mut neighbours = Neighbours::default();
     let mut stopping = false;
     while !stopping {
         stopping = core.stop.run_until_cancelled(sleep(WRITE_EVERY)).await.is_none();
         if Instant::now() >= alive_at {
             alive_at = Instant::now() + ALIVE_EVERY;
-            match core.store.others_alive(rejoin.process, core.now().minus(ROOMS_KEPT + ALIVE_EVERY)).await {
-                Ok(others) => rejoin.others.store(others, Ordering::Relaxed),
+            match core.store.other_processes(core.process).await {
+                Ok(others) => {
+                    let lately = core.now().minus(ROOMS_KEPT + ALIVE_EVERY);
+                    rejoin.others.store(others.iter().any(|(_, alive_at)| *alive_at >= lately), Ordering::Relaxed);
+                    neighbours.look_at(core, &others);
+                }
                 Err(e) => debug!("whether other servers run is not known: {e}"),
             }
-            if core.delivery.connections() > 0 && !stopping {
-                write(core, rejoin, Vec::new()).await;
+            // A file belongs to one process, and need not be written to for nobody's sake.
+            if !stopping && (core.delivery.connections() > 0 || core.store.engine() == "mongodb") {
+                write(core, Vec::new()).await;
             }
         }
         loop {
             let moved = core.delivery.take_moved(WRITTEN_AT_ONCE);
             let count = moved.len();
-            if count == 0 || !write(core, rejoin, moved).await || count < WRITTEN_AT_ONCE {
+            if count == 0 || !write(core, moved).await || count < WRITTEN_AT_ONCE {
                 break;
             }
         }
@@ -213,9 +219,9 @@ async fn remember(core: &Core, rejoin: &Rejoin) {
 }
 
 /// False if the store did not take them; they are written again then.
-async fn write(core: &Core, rejoin: &Rejoin, rooms: Vec<KeptRooms>) -> bool {
+async fn write(core: &Core, rooms: Vec<KeptRooms>) -> bool {
     let people: Vec<Participant> = rooms.iter().map(|kept| kept.person.clone()).collect();
-    match core.store.remember_rooms(rejoin.process, core.now(), rooms).await {
+    match core.store.remember_rooms(core.process, core.now(), rooms).await {
         Ok(()) => true,
         Err(e) => {
             debug!(identities = people.len(), "rooms are remembered later: {e}");
@@ -257,7 +263,7 @@ impl Messaging {
         unknown.dedup();
         if !unknown.is_empty() {
             let now = self.core.now();
-            let find = || self.core.store.remembered_rooms(self.rejoin.process, &unknown, now.minus(ROOMS_KEPT));
+            let find = || self.core.store.remembered_rooms(self.core.process, &unknown, now.minus(ROOMS_KEPT));
             let Some(found) = self.insist("rooms", find).await else { return };
             for KeptRooms { person, rooms, seen_at, unheard_since } in found {
                 let seen_at = seen_at.unwrap_or(now);

@@ -165,20 +165,14 @@ pub trait Store: Send + Sync + 'static {
     /// Who was not dropped was seen when its process was last alive, and has no `unheard_since`.
     async fn remembered_rooms(&self, process: ProcessId, people: &[Participant], since: Timestamp) -> Result<Vec<KeptRooms>>;
 
-    /// Whether a process other than `process` was alive at or after `since`.
-    async fn others_alive(&self, process: ProcessId, since: Timestamp) -> Result<bool>;
+    /// When each process other than this one last wrote that it was alive, by its own clock, in no order; forgotten ones left out.
+    async fn other_processes(&self, process: ProcessId) -> Result<Vec<(ProcessId, Timestamp)>>;
 
     /// Forgets processes that were last alive before `before`, with the rooms of who was connected to them, and who was dropped before.
     async fn forget_rooms(&self, before: Timestamp) -> Result<()>;
 
     /// Those of these conversations that were opened, or in which something was said, at or after `since`; in no order.
     async fn spoken_since(&self, conversations: &[ConversationKey], since: Timestamp) -> Result<Vec<Conversation>>;
-
-    /// Writes down that the node of this name lived then, and returns when each other node last wrote so, by its own clock. Those
-    /// silent for a day are forgotten. Empty where no other node can be.
-    async fn meet_nodes(&self, _name: &str, _now: Timestamp) -> Result<Vec<(String, Timestamp)>> {
-        Ok(Vec::new())
-    }
 
     /// Checks that a write would succeed now.
     async fn check_writable(&self) -> Result<()>;

@@ -325,6 +325,8 @@ async fn signing_in_twice_late_or_after_leaving_makes_nobody_somebody_else() {
     // Back again after DISCONNECT, on the same transport.
     let mut line = stage.attacker().await;
     line.say("41").await;
+    // The library passes over a CONNECT that comes while the socket before it is still being taken down.
+    tokio::time::sleep(Duration::from_millis(500)).await;
     line.fate_of_late_sign_in(&mallory()).await;
     // Twice, the second time as somebody else: either the line ends, or whoever it was stays.
     let mut line = stage.attacker().await;

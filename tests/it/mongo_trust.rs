@@ -465,17 +465,3 @@ async fn questions_about_trust_read_hardly_more_than_they_answer() {
     }
     fixture.done(store).await;
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_of_a_database_meet_each_other_and_forget_those_of_yesterday() {
-    let fixture = Fixture::new().await;
-    let store = fixture.store().await;
-    assert_eq!(store.meet_nodes("a", at(0)).await.expect("noted"), []);
-    assert_eq!(store.meet_nodes("b", at(1)).await.expect("noted"), [("a".to_owned(), at(0))]);
-    assert_eq!(store.meet_nodes("a", at(3)).await.expect("noted"), [("b".to_owned(), at(1))]);
-    let tomorrow = at(2 + 24 * 3600);
-    assert_eq!(store.meet_nodes("c", tomorrow).await.expect("noted"), [("a".to_owned(), at(3))]);
-    let left = fixture.database.collection::<Document>("samvadnodes").count_documents(doc! {}).await.expect("counted");
-    assert_eq!(left, 2);
-    fixture.done(store).await;
-}

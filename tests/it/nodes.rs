@@ -77,6 +77,31 @@ async fn what_is_said_on_one_node_is_heard_once_on_the_others_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_cut_off_from_one_node_finds_his_rooms_and_what_he_missed_on_another() {
+    let nodes = Nodes::start(2, &[]).await;
+    let (mut user, mut expert) = (nodes.user(0, "u1").await, nodes.astrologer(0, "a1").await);
+    let first = send(&mut user, "before").await;
+    expert.expect("dm:new_message").await;
+    let joined = expert.call("dm:join_conversation", &json!({ "conversationId": first["conversationRef"] })).await;
+    assert_eq!(joined["ok"], true, "{joined}");
+    // Rooms are written a second later.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    drop(expert);
+    send(&mut user, "missed").await;
+    let mut expert = nodes.astrologer(1, "a1").await;
+    let mut told = expert.expect("dm:message_received").await;
+    if told["content"] == "before" {
+        // Nobody may know yet how much it heard; `_id` tells what it has.
+        told = expert.expect("dm:message_received").await;
+    }
+    assert_eq!((&told["content"], &told["conversationId"]), (&json!("missed"), &first["conversationRef"]));
+    send(&mut user, "live").await;
+    let live = expert.expect("dm:message_received").await;
+    assert_eq!((&live["content"], &live["conversationId"]), (&json!("live"), &first["conversationRef"]));
+    nodes.done().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_behind_a_round_robin_talk_as_with_one_server() {
     let nodes = Nodes::start(2, &[]).await;
     let url = round_robin(vec![nodes.url(0).to_owned(), nodes.url(1).to_owned()]).await;

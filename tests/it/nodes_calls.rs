@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use samvad::models::ParticipantKind;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::support::client::Client;
+use crate::support::client::{Client, Handshake};
 use crate::support::nodes::{Nodes, RECOVERY};
+use crate::support::program::token;
 
 const RINGS_SHORTLY: &[(&str, &str)] = &[("RING_TIMEOUT_SECONDS", "3")];
 
@@ -76,6 +78,30 @@ async fn a_call_is_answered_on_another_node_and_stops_ringing_everywhere_else() 
     assert_eq!((count(&heard, "call:accept", &call), count(&heard, "call:end", &call)), (1, 0), "{heard:?}");
     assert_eq!(count(&answers.heard_so_far().await, "call:end", &call), 0, "told once");
     assert_eq!(logs(&mut caller).await.len(), 1);
+    nodes.done().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_device_on_another_node_stops_ringing_by_itself_once_the_call_is_answered() {
+    let nodes = Nodes::start(3, &[]).await;
+    let mut caller = nodes.user(0, "u1").await;
+    let auth = json!({ "token": token(ParticipantKind::Astrologer, "a1") });
+    let device = async |node: usize, agent: &str| match Client::handshake_with(nodes.url(node), &auth, &[("user-agent", agent)]).await {
+        Handshake::Accepted(client) => *client,
+        Handshake::Refused(why) => panic!("refused: {why}"),
+    };
+    let (mut phone, mut tablet, mut desk) = (device(1, "phone").await, device(2, "tablet").await, device(0, "desk").await);
+    let call = ring(&mut caller).await;
+    for client in [&mut phone, &mut tablet, &mut desk] {
+        hears(client, "call:incoming", &call).await;
+    }
+    assert_eq!(says(&mut phone, "call:accept", &call).await["ok"], true);
+    for client in [&mut tablet, &mut desk] {
+        assert_eq!(hears(client, "call:end", &call).await["reason"], "answered_elsewhere");
+    }
+    let heard = phone.heard_so_far().await;
+    assert_eq!(count(&heard, "call:end", &call), 0, "who answered goes on: {heard:?}");
+    assert_eq!(says(&mut caller, "call:end", &call).await["ok"], true);
     nodes.done().await;
 }
 

@@ -8,7 +8,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use mongodb::error::ErrorKind;
 use tokio::sync::oneshot;
 
-use super::conversation_document::raise_latest;
+use super::conversation_document::{not_newer_than, raise_latest};
 use super::engine::Engine;
 use super::failure::{self, again};
 use super::message_document;
@@ -150,7 +150,7 @@ async fn find_first(engine: &Engine, clock: &IdClock, new: &NewMessage) -> Resul
 
 /// Makes `message` the latest unless something newer is. Safe to repeat.
 pub(super) async fn make_latest(engine: &Engine, id: ConversationId, message: &Message) -> Result<()> {
-    let update = engine.conversations.update_one(doc! { "_id": id }, raise_latest(message));
+    let update = engine.conversations.update_one(doc! { "_id": id, "$or": not_newer_than(message.created_at) }, raise_latest(message));
     engine.ask("updating conversation", id, update).await?;
     Ok(())
 }

@@ -83,10 +83,20 @@ pub(super) fn put_latest(message: &Message) -> Document {
     doc! { "$set": set }
 }
 
-/// Makes `message` the latest unless something newer is. Can be repeated, and combined with other operators.
+/// Makes `message`, which was stored just now, the latest unless something newer of ours is. Can be repeated, and combined with other operators.
 pub(super) fn raise_latest(message: &Message) -> Document {
     let at = date(message.created_at);
     doc! { "$max": { "lastMessage": shown(message), "lastMessageAt": at }, "$set": said_by(message) }
+}
+
+/// Holds as long as nothing newer than `at` is the latest, in any dialect. `$max` alone takes what begins with another field for older.
+pub(super) fn not_newer_than(at: Timestamp) -> Bson {
+    let at = date(at);
+    bson::bson!([
+        { "lastMessage.timestamp": { "$lte": at } },
+        { "lastMessage.timestamp": null, "lastMessageAt": { "$lte": at } },
+        { "lastMessage.timestamp": null, "lastMessageAt": null },
+    ])
 }
 
 /// Whether the document is of the original schema and has no key yet.

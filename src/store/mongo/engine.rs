@@ -43,7 +43,6 @@ pub(super) struct Engine {
     pub(super) revocations: Collection<Document>,
     pub(super) kept_rooms: Collection<Document>,
     pub(super) processes: Collection<Document>,
-    pub(super) nodes: Collection<Document>,
     /// Whether another program keeps accounts of astrologers.
     pub(super) accounts: Presence,
     /// Commands sent as they are inherit nothing from the client.
@@ -72,7 +71,6 @@ impl Engine {
             revocations: database.collection("samvadrevocations"),
             kept_rooms: database.collection("samvadrooms"),
             processes: database.collection("samvadprocesses"),
-            nodes: database.collection("samvadnodes"),
             accounts: Presence::default(),
             client,
             database,

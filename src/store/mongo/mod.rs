@@ -21,7 +21,6 @@ mod lanes;
 mod marks;
 mod message_document;
 mod messages;
-mod nodes;
 mod others;
 mod reads;
 mod repair;
@@ -240,9 +239,9 @@ impl Store for MongoStore {
         self.engine.remembered_rooms(process, people, since).await
     }
 
-    async fn others_alive(&self, process: ProcessId, since: Timestamp) -> Result<bool> {
+    async fn other_processes(&self, process: ProcessId) -> Result<Vec<(ProcessId, Timestamp)>> {
         self.engine.check_open()?;
-        self.engine.others_alive(process, since).await
+        self.engine.other_processes(process).await
     }
 
     async fn forget_rooms(&self, before: Timestamp) -> Result<()> {
@@ -253,11 +252,6 @@ impl Store for MongoStore {
     async fn spoken_since(&self, conversations: &[ConversationKey], since: Timestamp) -> Result<Vec<Conversation>> {
         self.engine.check_open()?;
         self.engine.spoken_since(conversations, since).await
-    }
-
-    async fn meet_nodes(&self, name: &str, now: Timestamp) -> Result<Vec<(String, Timestamp)>> {
-        self.engine.clock()?;
-        self.engine.meet_nodes(name, now).await
     }
 
     async fn check_writable(&self) -> Result<()> {

@@ -16,7 +16,7 @@ use tracing::{Instrument, info, info_span, warn};
 
 use super::append::make_latest;
 use super::connect::first_id_of;
-use super::conversation_document::{people, raise_latest, unread_path};
+use super::conversation_document::{not_newer_than, people, raise_latest, unread_path};
 use super::engine::Engine;
 use super::failure::story;
 use super::fields::stored_whole;
@@ -203,7 +203,8 @@ async fn look_at(engine: &Engine, ids: Document) -> Result<()> {
         let find = engine.messages.find(doc! { "_id": { "$in": ids.iter().copied().map(Bson::from).collect::<Vec<_>>() } });
         for document in engine.collect("looking back in", engine.database.name(), find).await? {
             if let Some(message) = engine.read_message(&document).await? {
-                statements.push(doc! { "q": { "_id": message.conversation_id }, "u": raise_latest(&message) });
+                let filter = doc! { "_id": message.conversation_id, "$or": not_newer_than(message.created_at) };
+                statements.push(doc! { "q": filter, "u": raise_latest(&message) });
             }
         }
         engine.update(engine.conversations.name(), statements).await?;

@@ -65,9 +65,11 @@ impl Engine {
         found.iter().map(|document| alive(document).ok_or_else(|| undecodable(document))).collect()
     }
 
-    pub(super) async fn others_alive(&self, process: ProcessId, since: Timestamp) -> Result<bool> {
-        let find = self.processes.find_one(doc! { "_id": { "$ne": process.to_string() }, "aliveAt": { "$gte": date(since) } });
-        Ok(self.ask("finding other processes in", self.database.name(), find).await?.is_some())
+    pub(super) async fn other_processes(&self, process: ProcessId) -> Result<Vec<(ProcessId, Timestamp)>> {
+        let find = self.processes.find(doc! { "_id": { "$ne": process.to_string() } });
+        let found = self.collect("finding other processes in", self.database.name(), find).await?;
+        let other = |document: &Document| Some((ProcessId::parse(document.get_str("_id").ok()?)?, date_of(document, "aliveAt")?));
+        found.iter().map(|document| other(document).ok_or_else(|| undecodable(document))).collect()
     }
 
     pub(super) async fn forget_rooms(&self, before: Timestamp) -> Result<()> {

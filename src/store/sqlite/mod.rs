@@ -309,8 +309,8 @@ impl Store for SqliteStore {
         self.readers.ask(move |connection| rooms::remembered(connection, process, &people, since)).await
     }
 
-    async fn others_alive(&self, process: ProcessId, since: Timestamp) -> Result<bool> {
-        self.readers.ask(move |connection| rooms::others_alive(connection, process, since)).await
+    async fn other_processes(&self, process: ProcessId) -> Result<Vec<(ProcessId, Timestamp)>> {
+        self.readers.ask(move |connection| rooms::others(connection, process)).await
     }
 
     async fn forget_rooms(&self, before: Timestamp) -> Result<()> {

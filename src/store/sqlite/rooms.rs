@@ -56,10 +56,17 @@ pub(super) fn remembered(connection: &Connection, process: ProcessId, people: &[
     Ok(found)
 }
 
-/// Whether another process was alive lately.
-pub(super) fn others_alive(connection: &Connection, process: ProcessId, since: Timestamp) -> Result<bool> {
-    let mut statement = connection.prepare_cached("SELECT 1 FROM process WHERE id <> ?1 AND alive_at >= ?2")?;
-    Ok(statement.exists(params![process.to_string(), since.as_millis()])?)
+/// When each other process was last alive.
+pub(super) fn others(connection: &Connection, process: ProcessId) -> Result<Vec<(ProcessId, Timestamp)>> {
+    let mut statement = connection.prepare_cached("SELECT id, alive_at FROM process WHERE id <> ?1")?;
+    let mut rows = statement.query([process.to_string()])?;
+    let mut others = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id: String = row.get(0)?;
+        let other = ProcessId::parse(&id).ok_or_else(|| Error::internal(format!("cannot decode process {id}")))?;
+        others.push((other, Timestamp::from_millis(row.get(1)?)));
+    }
+    Ok(others)
 }
 
 /// Deletes what is too old to be given back.

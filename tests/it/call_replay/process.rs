@@ -78,6 +78,7 @@ impl Process {
             let (began, wall_ms) = (Instant::now(), wall_ms.clone());
             let elapsed = move || i64::try_from(began.elapsed().as_millis()).expect("a short test");
             let core = Core {
+                process: samvad::models::ProcessId::random(),
                 store: store.clone(),
                 delivery: Arc::default(),
                 bus: None,

@@ -218,8 +218,8 @@ impl Store for Watched {
         self.inner.remembered_rooms(process, people, since).await
     }
 
-    async fn others_alive(&self, process: ProcessId, since: Timestamp) -> Result<bool> {
-        self.inner.others_alive(process, since).await
+    async fn other_processes(&self, process: ProcessId) -> Result<Vec<(ProcessId, Timestamp)>> {
+        self.inner.other_processes(process).await
     }
 
     async fn forget_rooms(&self, before: Timestamp) -> Result<()> {
