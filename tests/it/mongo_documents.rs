@@ -644,6 +644,21 @@ async fn many_sends_of_a_conversation_are_shown_by_few_writes_and_never_late_for
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_mark_right_behind_a_send_is_not_held_up_by_closing() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store().await;
+    let conversation = store.open_conversation(opening(&user(), &astrologer())).await.expect("opened").conversation;
+    let sent = store.send_message(message(&conversation, &user(), "the last"));
+    let marks = store.mark_read(read_all(&conversation, &astrologer()));
+    store.close().await;
+    assert!(sent.await.expect("sent").fresh);
+    assert_eq!(marks.await.map(|marks| (marks.ids.len(), marks.unread)).expect("marked"), (1, 0));
+    let stored = fixture.find("directconversations", ObjectId::from_bytes(conversation.handle.id.bytes())).await;
+    assert_eq!(text(stored.get_document("lastMessage").expect("shown"), "content"), "the last");
+    fixture.done(store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_nodes_count_and_mark_together() {
     let fixture = Fixture::new().await;
     let nodes = [fixture.store().await, fixture.store().await];

@@ -6,6 +6,7 @@
 
 use std::collections::hash_map::{DefaultHasher, HashMap};
 use std::collections::{HashSet, VecDeque};
+use std::convert::Infallible;
 use std::hash::{Hash, Hasher};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -67,14 +68,22 @@ enum Kind {
 type Step = Box<dyn FnOnce(Result<Arc<Engine>>) -> BoxFuture<'static, ()> + Send>;
 
 impl Lanes {
-    /// Starts the lanes; they end when `engine.closed` is cancelled and everything queued is answered.
-    pub(super) fn start(engine: &Arc<Engine>) -> Self {
+    /// Starts the lanes; they end when `engine.closed` is cancelled and everything queued is answered. What is returned beside them is
+    /// closed by the last one's end.
+    pub(super) fn start(engine: &Arc<Engine>) -> (Self, mpsc::Receiver<Infallible>) {
+        let (at_work, ended) = mpsc::channel(1);
+        let tracker = &engine.tasks;
         let lane = |number| {
             let (entrance, queue) = mpsc::channel(QUEUE);
-            engine.tasks.spawn(work_off(Arc::clone(engine), queue).instrument(info_span!("mongo_lane", lane = number)));
+            let (engine, at_work) = (Arc::clone(engine), at_work.clone());
+            let work = async move {
+                work_off(engine, queue).await;
+                drop(at_work);
+            };
+            tracker.spawn(work.instrument(info_span!("mongo_lane", lane = number)));
             entrance
         };
-        Self { engine: Arc::clone(engine), entrances: (0..LANES).map(lane).collect() }
+        (Self { engine: Arc::clone(engine), entrances: (0..LANES).map(lane).collect() }, ended)
     }
 
     /// Queues a send. Its place is taken now, not when the result is awaited.

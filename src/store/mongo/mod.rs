@@ -65,9 +65,9 @@ impl MongoStore {
     /// Errors: `InvalidPayload` when the URI cannot be read or asks for unacknowledged writes.
     pub async fn connect(uri: &str, database: &str) -> Result<Self> {
         let engine = connect::connect(uri, database).await?;
-        let lanes = Lanes::start(&engine);
+        let (lanes, at_work) = Lanes::start(&engine);
         connect::start_preparing(&engine).await;
-        summaries::start(&engine);
+        summaries::start(&engine, at_work);
         repair::start(&engine);
         Ok(Self { engine, lanes })
     }
@@ -269,8 +269,6 @@ impl Store for MongoStore {
         if tokio::time::timeout(CLOSE_WITHIN, self.engine.tasks.wait()).await.is_err() {
             warn!("some writes were still waiting for MongoDB when the store was closed");
         }
-        // The lanes are done: what they stored last.
-        self.engine.show_grown().await;
         self.engine.let_go().await;
     }
 }

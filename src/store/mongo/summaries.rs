@@ -6,11 +6,12 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bson::{Bson, Document, doc};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{Instrument, info_span, warn};
 
@@ -134,14 +135,15 @@ impl Summaries {
     }
 }
 
-/// Starts the task that writes; it ends with `close`, which writes the rest.
-pub(super) fn start(engine: &Arc<Engine>) {
+/// Starts the task that writes. It ends, with everything written, after the last lane, whose end closes `lanes`: until then a lane may
+/// wait for it.
+pub(super) fn start(engine: &Arc<Engine>, mut lanes: mpsc::Receiver<Infallible>) {
     let writing = Arc::clone(engine);
     let work = async move {
         loop {
             tokio::select! {
                 () = writing.summaries.grown.notified() => {}
-                () = writing.closed.cancelled() => return,
+                _ = lanes.recv() => return writing.show_grown().await,
             }
             tokio::select! {
                 () = sleep(LINGER) => {}
@@ -164,7 +166,7 @@ impl Engine {
     }
 
     /// Writes everything that is not shown yet. Conversations for which that is not certain go to the repair.
-    pub(super) async fn show_grown(&self) {
+    async fn show_grown(&self) {
         let grown = self.summaries.take();
         let (mut statements, mut owners, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (id, growth) in grown.iter() {
