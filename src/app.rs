@@ -9,22 +9,28 @@ use axum::middleware::from_fn_with_state;
 use socketioxide::{ParserConfig, SocketIo};
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, Any, CorsLayer};
 use tower_http::timeout::RequestBodyTimeoutLayer;
-use tracing::{Instrument, info_span};
+use tracing::{Instrument, error, info_span};
 
 use crate::auth::Verifier;
 use crate::bus::Bus;
-use crate::config::{self, Config, Cors, StoreConfig};
+use crate::config::{self, ApplePush, Config, Cors, Firebase, PushConfig, StoreConfig};
 use crate::delivery::{Delivery, SocketLimits};
+use crate::files::{Bucket, BucketSettings, Files};
 use crate::handlers::{self, Handlers, WireSettings};
+use crate::metrics::Metrics;
 use crate::models::{ProcessId, Timestamp};
-use crate::rest::{self, RestState};
+use crate::observability::Notice;
+use crate::outside::{Apns, ApnsKey, Fcm, Outside, ServiceAccount, Webhook};
+use crate::rest::{self, MetricsAccess, Offers, RestSettings, RestState};
 use crate::server::gate::{self, Gate};
 use crate::server::handshakes::HandshakeRate;
-use crate::server::notice::Notice;
+use crate::services::attachments::MediaRules;
 use crate::services::calling::CallRules;
 use crate::services::content::MediaHosts;
 use crate::services::limits::{Limited, RateProfile, RateRules};
+use crate::services::media_links::MediaLinks;
 use crate::services::media_tokens::MediaTokens;
+use crate::services::push::{PushMessages, PushRules};
 use crate::services::relations::RelationCheck;
 use crate::services::{Core, Rules, Services};
 use crate::store::Store;
@@ -32,6 +38,8 @@ use crate::transport::{Links, Places, TrustedProxies};
 
 /// The largest packet a client may send, alike on polling and websocket.
 pub const MAX_PACKET_BYTES: usize = 256 * 1024;
+/// Bytes of a websocket's read buffer, which is kept while nothing comes; a larger packet makes it grow.
+const READ_AT_ONCE: usize = 512;
 /// Packets waiting for one client; beyond it the connection is closed. Allocated in blocks as it fills.
 const MAX_BUFFERED_PACKETS: usize = 4096;
 
@@ -59,12 +67,16 @@ impl App {
     /// Puts the server together. Must be called inside a runtime.
     pub fn new(config: &Config, verifier: Verifier, store: Arc<dyn Store>) -> Self {
         let process = ProcessId::random();
-        let bus = config.bus.as_ref().map(|bus| Bus::start(bus.client.clone(), bus.prefix.clone(), process));
+        let bus = config.bus.as_ref().map(|bus| Bus::start(bus.clients.clone(), &bus.prefix, process));
+        let metrics = Arc::new(Metrics::with(store.metrics()));
         let core = Core {
             store,
-            delivery: Arc::new(Delivery::new(SocketLimits::new(config.max_sockets_per_identity), bus.clone())),
+            delivery: Arc::new(
+                Delivery::new(SocketLimits::new(config.max_sockets_per_identity), bus.clone()).counting(Arc::clone(&metrics)),
+            ),
             process,
             bus,
+            metrics: Arc::clone(&metrics),
             clock: Arc::new(Timestamp::now),
             tasks: tokio_util::task::TaskTracker::new(),
             stop: tokio_util::sync::CancellationToken::new(),
@@ -74,7 +86,9 @@ impl App {
                 rates: rate_rules(config),
                 relation_check: relation_check(config),
                 media_hosts: MediaHosts::new(config.media_hosts.clone()),
+                media: media_rules(config, &verifier),
                 calls: call_rules(config),
+                push: push_rules(config),
             },
         };
         let (tasks, stop) = (core.tasks.clone(), core.stop.clone());
@@ -87,6 +101,7 @@ impl App {
             .max_payload(MAX_PACKET_BYTES as u64)
             .ws_max_message_size(MAX_PACKET_BYTES)
             .ws_max_frame_size(MAX_PACKET_BYTES)
+            .ws_read_buffer_size(READ_AT_ONCE)
             .max_buffer_size(MAX_BUFFERED_PACKETS)
             .connect_timeout(Duration::from_secs(10))
             .with_parser(ParserConfig::common().max_incoming_binaries(8).max_incoming_binary_buf_size(MAX_PACKET_BYTES))
@@ -110,17 +125,49 @@ impl App {
             rate: config.handshakes_per_minute.map(HandshakeRate::per_minute),
             proxies: proxies.clone(),
             too_often: Notice::default(),
+            metrics,
         };
         let sockets = Router::new()
             .route_service("/socket.io/", sockets.clone())
             .route_service("/socket.io", sockets)
             .layer(RequestBodyTimeoutLayer::new(rest::BODY_PAUSE))
             .layer(from_fn_with_state(Arc::new(gate), gate::pass));
-        let rest = rest::routes(RestState::new(services.clone(), verifier, Arc::clone(&draining)));
-        let router = sockets.merge(rest).layer(cors(&config.cors));
         let places = Places::new(config.max_connections, config.max_connections_per_address);
+        let settings = RestSettings {
+            places: places.clone(),
+            metrics_access: MetricsAccess::new(config.metrics_token.clone()),
+            offers: Offers { console: config.console, demo: config.offer_demo },
+        };
+        let rest = rest::routes(RestState::new(services.clone(), verifier, Arc::clone(&draining), settings));
+        let router = sockets.merge(rest).layer(cors(&config.cors));
         Self { router, services, io, links, places, proxies, draining, drain: config.drain }
     }
+}
+
+fn media_rules(config: &Config, verifier: &Verifier) -> MediaRules {
+    let config::Attachments { public_url, max_bytes, link_lifetime, secret, folder, bucket } = &config.attachments;
+    let bucket = bucket.as_ref().and_then(|s3| {
+        let opened = Bucket::new(&BucketSettings {
+            endpoint: s3.endpoint.clone(),
+            public_endpoint: s3.public_endpoint.clone(),
+            name: s3.bucket.clone(),
+            region: s3.region.clone(),
+            path_style: s3.path_style,
+            access_key: s3.access_key.clone(),
+            secret_key: s3.secret_key.clone(),
+        });
+        if opened.is_none() {
+            tracing::error!("S3_ENDPOINT and S3_BUCKET name no bucket: nothing can be attached");
+        }
+        opened.map(Files::in_bucket)
+    });
+    let files = if config.attachments.bucket.is_some() { bucket } else { Some(Files::in_folder(folder.clone())) };
+    let secret = secret.as_ref().map(|secret| secret.as_bytes().to_vec());
+    let secret = secret.or_else(|| verifier.derived_secret("addresses of attachments")).unwrap_or_else(|| {
+        tracing::warn!("MEDIA_SECRET is not set: addresses of attachments end with this process, and no other node knows them");
+        rand::random::<[u8; 32]>().to_vec()
+    });
+    MediaRules { files, links: MediaLinks::new(&secret, public_url, *link_lifetime), max_bytes: *max_bytes }
 }
 
 fn rate_rules(config: &Config) -> RateRules {
@@ -159,6 +206,26 @@ fn call_rules(config: &Config) -> CallRules {
         caller_phone: config.caller_phone,
         media: media.unwrap_or_default(),
     }
+}
+
+/// Who is told outside of the sockets. What cannot be used is said and left out.
+fn push_rules(config: &Config) -> PushRules {
+    let PushConfig { messages, firebase, apple, webhook } = config.push.clone();
+    let messages = match messages {
+        config::PushMessages::Always => PushMessages::Always,
+        config::PushMessages::NotInRoom => PushMessages::NotInRoom,
+        config::PushMessages::Offline => PushMessages::Offline,
+    };
+    let fcm = firebase.map(|Firebase { project_id, client_email, key_id, key, token_url, url }| {
+        Fcm::new(ServiceAccount { project_id, client_email, key_id, key, token_url }, &url)
+    });
+    let apns = apple.map(|ApplePush { key, key_id, team_id, bundle_id, url }| Apns::new(ApnsKey { team_id, key_id, bundle_id, key }, url));
+    let webhook = webhook.map(|(url, secret)| Webhook::new(url, &secret));
+    PushRules { messages, outside: Outside { fcm: usable("FCM", fcm), apns: usable("APNS", apns), webhook: usable("WEBHOOK", webhook) } }
+}
+
+fn usable<T>(what: &str, made: Option<Result<T, String>>) -> Option<T> {
+    made?.inspect_err(|why| error!("{what} is not used: {why}")).ok()
 }
 
 fn cors(allowed: &Cors) -> CorsLayer {

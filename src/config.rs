@@ -49,7 +49,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("MONGODB_DB", "", "Database name. Unset: the one named in MONGODB_URI, or else samvad."),
     secret(
         "REDIS_URL",
-        "Redis (6 or later, not a cluster) over which several nodes on one MONGODB_URI hear each other, as redis://host:6379, or rediss:// for TLS. Unset: this is the only node.",
+        "Redis (6 or later; 7 for a cluster) over which several nodes on one MONGODB_URI hear each other, as redis://host:6379, or rediss:// for TLS. Of a cluster some members, separated by commas. Unset: this is the only node.",
     ),
     setting("REDIS_PREFIX", "samvad:", "What the names of all channels and keys in Redis begin with. The same on all nodes."),
     setting("DATA_DIR", "./data", "Folder of the embedded store (samvad.db) and of the generated JWT secret (jwt-secret)."),
@@ -118,7 +118,16 @@ pub const SETTINGS: &[Setting] = &[
         "off",
         "on: Engine.IO 4 clients may put the token into the query too (Engine.IO 3 clients always may; they have no other place).",
     ),
-    setting("DEMO", "off", "on: print demo tokens at start even though the server is not on the embedded store and a loopback address."),
+    setting(
+        "CONSOLE",
+        "on",
+        "off: no page at /console. It holds no secret: what it shows it asks for with the credential of whoever looks at it.",
+    ),
+    setting(
+        "DEMO",
+        "auto",
+        "on: tokens of three demo people, one of them an admin, are printed at start and given to the console of a browser on this machine. off: never. auto: on the embedded store and a loopback address, unless TRUSTED_PROXIES is set.",
+    ),
     setting(
         "DELETE_WINDOW",
         "24h",
@@ -139,6 +148,32 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "Hosts that mediaUrl and thumbnailUrl of messages may name, separated by commas: cdn.example.com, or *.example.com for every name under it. Unset: any host.",
     ),
+    setting(
+        "PUBLIC_URL",
+        "",
+        "How apps reach this server, as https://chat.example.com: the addresses of attachments in messages begin with it. Unset: http://HOST:PORT.",
+    ),
+    setting("MEDIA_MAX_BYTES", "52428800", "The largest file that may be attached, in bytes, up to 1 GiB; pictures at most 20 MiB."),
+    setting(
+        "MEDIA_LINK_SECONDS",
+        "86400",
+        "How long the addresses of attachments in messages can be opened, 120 to 604800; a message that is read again has a new one.",
+    ),
+    secret(
+        "MEDIA_SECRET",
+        "What those addresses are signed with, at least 16 characters, the same on all nodes. Unset: made from JWT_SECRET; where there is none, made anew at every start.",
+    ),
+    setting(
+        "S3_ENDPOINT",
+        "",
+        "S3-compatible storage for attachments, https (http to a loopback address only). Unset: the folder media in DATA_DIR, which several nodes must share.",
+    ),
+    setting("S3_PUBLIC_ENDPOINT", "", "Where clients reach that storage. Unset: S3_ENDPOINT."),
+    setting("S3_BUCKET", "", "Its bucket; only this server and addresses signed by it should get at it."),
+    setting("S3_REGION", "us-east-1", "Its region."),
+    setting("S3_PATH_STYLE", "on", "on: the bucket is in the path of addresses. off: in the host."),
+    setting("S3_ACCESS_KEY_ID", "", "Who uses the bucket."),
+    secret("S3_SECRET_ACCESS_KEY", "With which secret."),
     setting("LIMIT_MESSAGES_PER_MINUTE", "", "Messages one user or astrologer may send, instead of the profile's figure."),
     setting("LIMIT_CALLS_PER_HOUR", "", "Calls one user or astrologer may begin, instead of the profile's figure."),
     setting("LIMIT_JOINS_PER_MINUTE", "", "Rooms one user or astrologer may join or catch up, instead of the profile's figure."),
@@ -157,6 +192,46 @@ pub const SETTINGS: &[Setting] = &[
     setting("CALL_LOGS", "on", "off: calls leave no message in the conversation."),
     setting("CALLER_PHONE", "on", "off: the callee never sees the phone number in the caller's token."),
     setting(
+        "FIREBASE_SERVICE_ACCOUNT_FILE",
+        "",
+        "File with the key of a Firebase service account, as downloaded: phones and browsers are told of messages and calls. One of this, the next two, or the three after them; unset: nobody is, by Google.",
+    ),
+    secret("FIREBASE_SERVICE_ACCOUNT_JSON", "The content of that file itself."),
+    secret("FIREBASE_SERVICE_ACCOUNT_BASE64", "The content of that file in base64."),
+    setting("FIREBASE_PROJECT_ID", "", "The project, beside FIREBASE_CLIENT_EMAIL and FIREBASE_PRIVATE_KEY in place of a file."),
+    setting("FIREBASE_CLIENT_EMAIL", "", "The service account's name."),
+    secret("FIREBASE_PRIVATE_KEY", "The service account's key as PEM; line ends may be written \\n."),
+    setting("FCM_URL", "https://fcm.googleapis.com", "Where Firebase Cloud Messaging is; http to a loopback address only."),
+    setting(
+        "GOOGLE_TOKEN_URL",
+        "",
+        "Where access tokens for FCM are had; http to a loopback address only. Unset: token_uri of the service account, or https://oauth2.googleapis.com/token.",
+    ),
+    setting(
+        "PUSH_MESSAGES",
+        "always",
+        "Of which messages phones are told. always: of all, as an app in the background keeps its socket for a while and would show nothing. not_in_room: not if the recipient has the conversation open (on this node). offline: only if the recipient has no socket.",
+    ),
+    setting(
+        "APNS_KEY_FILE",
+        "",
+        "File with the key (.p8) for Apple's push service, by which iPhones ring; APNS_KEY_ID, APNS_TEAM_ID and APNS_BUNDLE_ID belong to it. Unset: iPhones are told of calls by FCM, which makes none ring that sleeps.",
+    ),
+    setting("APNS_KEY_ID", "", "The key's id, 10 characters."),
+    setting("APNS_TEAM_ID", "", "The team's id, 10 characters."),
+    setting("APNS_BUNDLE_ID", "", "The app's bundle id, without .voip."),
+    setting(
+        "APNS_URL",
+        "https://api.push.apple.com",
+        "Where Apple's push service is; https://api.sandbox.push.apple.com for development builds; http to a loopback address only.",
+    ),
+    setting(
+        "WEBHOOK_URL",
+        "",
+        "Where events (message.created, call.*, presence.*) are posted to, as in docs/webhooks.md; http to a loopback address only. Unset: nowhere.",
+    ),
+    secret("WEBHOOK_SECRET", "What they are signed with, at least 16 characters. Must be set when WEBHOOK_URL is."),
+    setting(
         "DRAIN_SECONDS",
         "5",
         "Over how many seconds clients are cut on SIGTERM, 0 to 300, so that many of them do not come back elsewhere at once. Few are cut at once.",
@@ -166,6 +241,10 @@ pub const SETTINGS: &[Setting] = &[
         "ECHO_TO_FLUTTER_SENDER",
         "off",
         "on: the shipped Flutter app hears its own messages as dm:message_received too (it shows them twice then).",
+    ),
+    secret(
+        "METRICS_TOKEN",
+        "Who shows it as Authorization: Bearer may read /metrics, at least 16 characters. Unset: who asks from this machine itself, not through a proxy. Admin keys always may.",
     ),
     setting("LOG_FORMAT", "text", "text or json: how log lines are written."),
     setting("RUST_LOG", "info", "What is logged, as level or target=level, separated by commas."),
@@ -293,7 +372,7 @@ pub enum StoreConfig {
 #[derive(Clone)]
 pub struct BusConfig {
     /// `REDIS_URL`, understood.
-    pub client: redis::Client,
+    pub clients: Vec<redis::Client>,
     /// `REDIS_PREFIX`.
     pub prefix: String,
 }
@@ -355,6 +434,42 @@ pub struct Limits {
     pub other_per_minute: Option<u32>,
 }
 
+/// Where attachments are kept and how they are found. Has no `Debug`: it holds secrets.
+#[derive(Clone)]
+pub struct Attachments {
+    /// `PUBLIC_URL`; empty where only the listening port is known, and that not yet.
+    pub public_url: String,
+    /// `MEDIA_MAX_BYTES`.
+    pub max_bytes: u64,
+    /// `MEDIA_LINK_SECONDS`.
+    pub link_lifetime: Duration,
+    /// `MEDIA_SECRET`.
+    pub secret: Option<String>,
+    /// Below `DATA_DIR`.
+    pub folder: PathBuf,
+    /// `S3_*`; none: the folder.
+    pub bucket: Option<S3>,
+}
+
+/// A bucket of S3-compatible storage. Has no `Debug`: it holds a secret.
+#[derive(Clone)]
+pub struct S3 {
+    /// `S3_ENDPOINT`.
+    pub endpoint: String,
+    /// `S3_PUBLIC_ENDPOINT`.
+    pub public_endpoint: String,
+    /// `S3_BUCKET`.
+    pub bucket: String,
+    /// `S3_REGION`.
+    pub region: String,
+    /// `S3_PATH_STYLE`.
+    pub path_style: bool,
+    /// `S3_ACCESS_KEY_ID`.
+    pub access_key: String,
+    /// `S3_SECRET_ACCESS_KEY`.
+    pub secret_key: String,
+}
+
 /// How media tokens are made.
 #[derive(Clone, Debug)]
 pub struct Agora {
@@ -364,6 +479,62 @@ pub struct Agora {
     pub version: TokenVersion,
     /// `AGORA_TOKEN_SECONDS`.
     pub lifetime: Duration,
+}
+
+/// Who we are to Firebase, and where it is.
+#[derive(Clone)]
+pub struct Firebase {
+    /// The project.
+    pub project_id: String,
+    /// The service account.
+    pub client_email: String,
+    /// Which of its keys this is.
+    pub key_id: Option<String>,
+    /// The key.
+    pub key: jsonwebtoken::EncodingKey,
+    /// `GOOGLE_TOKEN_URL`, or what the account says.
+    pub token_url: reqwest::Url,
+    /// `FCM_URL`.
+    pub url: reqwest::Url,
+}
+
+/// Who we are to Apple's push service, and where it is.
+#[derive(Clone)]
+pub struct ApplePush {
+    /// The key of `APNS_KEY_FILE`.
+    pub key: jsonwebtoken::EncodingKey,
+    /// `APNS_KEY_ID`.
+    pub key_id: String,
+    /// `APNS_TEAM_ID`.
+    pub team_id: String,
+    /// `APNS_BUNDLE_ID`.
+    pub bundle_id: String,
+    /// `APNS_URL`.
+    pub url: reqwest::Url,
+}
+
+/// Of which messages phones are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PushMessages {
+    /// Of all.
+    Always,
+    /// Not if the recipient has the conversation open.
+    NotInRoom,
+    /// Only if the recipient has no socket.
+    Offline,
+}
+
+/// Who is told outside of the sockets. Has no `Debug`: there are keys inside.
+#[derive(Clone)]
+pub struct PushConfig {
+    /// `PUSH_MESSAGES`.
+    pub messages: PushMessages,
+    /// `FIREBASE_*`.
+    pub firebase: Option<Firebase>,
+    /// `APNS_*`.
+    pub apple: Option<ApplePush>,
+    /// `WEBHOOK_URL` and `WEBHOOK_SECRET`.
+    pub webhook: Option<(reqwest::Url, String)>,
 }
 
 /// How log lines are written.
@@ -412,7 +583,9 @@ pub struct Config {
     pub engine_io_3: bool,
     /// `ALLOW_QUERY_TOKEN`.
     pub allow_query_token: bool,
-    /// `DEMO`, or the embedded store on a loopback address.
+    /// `CONSOLE`: the page at `/console` is there.
+    pub console: bool,
+    /// `DEMO`, or the embedded store on a loopback address with no proxy in front of it.
     pub offer_demo: bool,
     /// `DELETE_WINDOW`.
     pub delete_window: Duration,
@@ -422,6 +595,8 @@ pub struct Config {
     pub relation_check: Option<bool>,
     /// `MEDIA_HOSTS`, in lower case; none is any.
     pub media_hosts: Vec<String>,
+    /// `PUBLIC_URL`, `MEDIA_*`, `S3_*`.
+    pub attachments: Attachments,
     /// `LIMIT_*`.
     pub limits: Limits,
     /// `AGORA_*`; none without credentials.
@@ -434,12 +609,16 @@ pub struct Config {
     pub call_logs: bool,
     /// `CALLER_PHONE`.
     pub caller_phone: bool,
+    /// `FIREBASE_*`, `APNS_*`, `PUSH_MESSAGES`, `WEBHOOK_*`.
+    pub push: PushConfig,
     /// `DRAIN_SECONDS`.
     pub drain: Duration,
     /// `LEGACY_HISTORY_RESPONSE`.
     pub legacy_history_response: bool,
     /// `ECHO_TO_FLUTTER_SENDER`.
     pub echo_to_flutter_sender: bool,
+    /// `METRICS_TOKEN`.
+    pub metrics_token: Option<String>,
     /// `LOG_FORMAT`.
     pub log_format: LogFormat,
     /// `RUST_LOG`.
@@ -463,6 +642,9 @@ impl Config {
         let bus = reader.bus(embedded);
         let token_keys = reader.token_keys(embedded).unwrap_or_else(|| TokenKeys::KeptSecret(data_dir.join("jwt-secret")));
         let rate_profile = reader.rate_profile();
+        let trusted_proxies =
+            reader.value("TRUSTED_PROXIES", "addresses or networks like 10.0.0.0/8, separated by commas", networks).unwrap_or_default();
+        let behind_proxies = !trusted_proxies.is_empty();
         let config = Self {
             host,
             port: reader.value("PORT", "a port number from 0 to 65535", |t| t.parse().ok()).unwrap_or_default(),
@@ -473,9 +655,7 @@ impl Config {
             jwt_audience: raw.get("JWT_AUDIENCE").map(str::to_owned),
             admin_keys: reader.admin_keys(),
             cors: reader.value("CORS_ORIGINS", "* or origins like https://app.example.com, separated by commas", cors).unwrap_or(Cors::Any),
-            trusted_proxies: reader
-                .value("TRUSTED_PROXIES", "addresses or networks like 10.0.0.0/8, separated by commas", networks)
-                .unwrap_or_default(),
+            trusted_proxies,
             max_connections: reader.count("MAX_CONNECTIONS", 1),
             max_connections_per_address: reader.count("MAX_CONNECTIONS_PER_ADDRESS", 1),
             max_sockets_per_identity: reader.count("MAX_SOCKETS_PER_IDENTITY", 1),
@@ -483,24 +663,19 @@ impl Config {
             handshakes_per_minute: reader.handshakes_per_minute(rate_profile),
             engine_io_3: reader.switch("ENGINE_IO_3"),
             allow_query_token: reader.switch("ALLOW_QUERY_TOKEN"),
-            offer_demo: reader.switch("DEMO") || (embedded && host.is_loopback()),
+            console: reader.switch("CONSOLE"),
+            offer_demo: reader.automatic("DEMO").unwrap_or(embedded && host.is_loopback() && !behind_proxies),
             delete_window: reader
                 .value("DELETE_WINDOW", "a duration like 500ms, 10s, 5m or 24h, or plain seconds", duration)
                 .unwrap_or_default(),
             token_max_age: reader
                 .value("TOKEN_MAX_AGE", "a duration of at least an hour, like 24h", |t| duration(t).filter(|age| *age >= SHORTEST_MAX_AGE))
                 .unwrap_or_default(),
-            relation_check: reader
-                .value("RELATION_CHECK", "auto, on or off", |t| match t {
-                    "auto" => Some(None),
-                    "on" => Some(Some(true)),
-                    "off" => Some(Some(false)),
-                    _ => None,
-                })
-                .flatten(),
+            relation_check: reader.automatic("RELATION_CHECK"),
             media_hosts: reader
                 .value("MEDIA_HOSTS", "hosts like cdn.example.com or *.example.com, separated by commas", hosts)
                 .unwrap_or_default(),
+            attachments: reader.attachments(host, &data_dir),
             limits: Limits {
                 messages_per_minute: reader.limit("LIMIT_MESSAGES_PER_MINUTE"),
                 calls_per_hour: reader.limit("LIMIT_CALLS_PER_HOUR"),
@@ -513,11 +688,13 @@ impl Config {
             call_busy: reader.switch("CALL_BUSY"),
             call_logs: reader.switch("CALL_LOGS"),
             caller_phone: reader.switch("CALLER_PHONE"),
+            push: reader.push(),
             drain: reader
                 .value("DRAIN_SECONDS", "whole seconds from 0 to 300", |t| t.parse().ok().filter(|s| *s <= 300))
                 .map_or(Duration::ZERO, Duration::from_secs),
             legacy_history_response: reader.switch("LEGACY_HISTORY_RESPONSE"),
             echo_to_flutter_sender: reader.switch("ECHO_TO_FLUTTER_SENDER"),
+            metrics_token: reader.secret("METRICS_TOKEN"),
             log_format: reader
                 .value("LOG_FORMAT", "text or json", |t| match t {
                     "text" => Some(LogFormat::Text),
@@ -560,6 +737,17 @@ impl Reader<'_> {
         self.value(name, "on or off", parse).unwrap_or_default()
     }
 
+    /// A switch that decides by itself, which is `None`, unless somebody decided.
+    fn automatic(&mut self, name: &str) -> Option<bool> {
+        let parse = |text: &str| match text {
+            "auto" => Some(None),
+            "on" | "true" | "1" | "yes" => Some(Some(true)),
+            "off" | "false" | "0" | "no" => Some(Some(false)),
+            _ => None,
+        };
+        self.value(name, "auto, on or off", parse).flatten()
+    }
+
     fn seconds(&mut self, name: &str, most: u64) -> Duration {
         let parse = |text: &str| text.parse().ok().filter(|seconds| (1..=most).contains(seconds));
         Duration::from_secs(self.value(name, &format!("whole seconds from 1 to {most}"), parse).unwrap_or(1))
@@ -598,6 +786,59 @@ impl Reader<'_> {
         })
     }
 
+    fn attachments(&mut self, host: IpAddr, data_dir: &Path) -> Attachments {
+        let own = match self.raw.get("PORT").and_then(|port| port.parse::<u16>().ok()).unwrap_or(3000) {
+            0 => String::new(),
+            port => format!("http://{}", std::net::SocketAddr::new(host, port)),
+        };
+        let is_url = |text: &str| (text.starts_with("https://") || text.starts_with("http://")) && text.parse::<http::Uri>().is_ok();
+        let public_url = match self.raw.get("PUBLIC_URL") {
+            None => own,
+            Some(_) => self
+                .value("PUBLIC_URL", "an address like https://chat.example.com", |t| is_url(t).then(|| t.trim_end_matches('/').to_owned()))
+                .unwrap_or_default(),
+        };
+        let max_bytes =
+            self.value("MEDIA_MAX_BYTES", "whole bytes from 1 to 1073741824", |t| t.parse().ok().filter(|n| (1..=1 << 30).contains(n)));
+        let lifetime = self.value("MEDIA_LINK_SECONDS", "whole seconds from 120 to 604800", |t| {
+            t.parse().ok().filter(|seconds| (120..=604_800).contains(seconds))
+        });
+        Attachments {
+            public_url,
+            max_bytes: max_bytes.unwrap_or(1),
+            link_lifetime: Duration::from_secs(lifetime.unwrap_or(120)),
+            secret: self.secret("MEDIA_SECRET"),
+            folder: data_dir.join("media"),
+            bucket: self.s3(),
+        }
+    }
+
+    fn s3(&mut self) -> Option<S3> {
+        let endpoint = self.raw.get("S3_ENDPOINT")?.to_owned();
+        let path_style = self.switch("S3_PATH_STYLE");
+        let mut require = |name: &str| {
+            let value = self.raw.get(name).map(str::to_owned);
+            if value.is_none() {
+                self.mistakes.push(format!("{name} must be set when S3_ENDPOINT is"));
+            }
+            value
+        };
+        let [bucket, access_key, secret_key] = ["S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"].map(&mut require);
+        let public_endpoint = self.raw.get("S3_PUBLIC_ENDPOINT").map_or_else(|| endpoint.clone(), str::to_owned);
+        for (name, address) in [("S3_ENDPOINT", &endpoint), ("S3_PUBLIC_ENDPOINT", &public_endpoint)] {
+            // The same trust as in an issuer's keys: encrypted, or this machine.
+            if jwks_url(address).is_none() {
+                self.mistakes.push(format!("{name} must be like https://host, without user and password; http to a loopback address only"));
+            }
+        }
+        let is_name = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'.');
+        if bucket.as_ref().is_some_and(|name| !name.bytes().all(is_name)) {
+            self.mistakes.push("S3_BUCKET must be the name of a bucket: lower-case letters, digits, - and .".into());
+        }
+        let region = self.text("S3_REGION");
+        Some(S3 { endpoint, public_endpoint, bucket: bucket?, region, path_style, access_key: access_key?, secret_key: secret_key? })
+    }
+
     fn agora(&mut self) -> Option<Agora> {
         let version = self.value("AGORA_TOKEN_VERSION", "006 or 007", |text| match text {
             "006" => Some(TokenVersion::V006),
@@ -628,18 +869,141 @@ impl Reader<'_> {
         Some(Agora { credentials: Credentials::parse(app_id, certificate).ok()?, version: version?, lifetime })
     }
 
+    fn push(&mut self) -> PushConfig {
+        let messages = self.value("PUSH_MESSAGES", "always, not_in_room or offline", |t| match t {
+            "always" => Some(PushMessages::Always),
+            "not_in_room" => Some(PushMessages::NotInRoom),
+            "offline" => Some(PushMessages::Offline),
+            _ => None,
+        });
+        let webhook = match (self.raw.get("WEBHOOK_URL").is_some(), self.secret("WEBHOOK_SECRET")) {
+            (true, Some(secret)) => self.outside_url("WEBHOOK_URL").map(|url| (url, secret)),
+            (true, None) => {
+                self.mistakes.push("WEBHOOK_SECRET must be set when WEBHOOK_URL is: receivers could believe nobody".into());
+                None
+            }
+            (false, _) => None,
+        };
+        let messages = messages.unwrap_or(PushMessages::Always);
+        PushConfig { messages, firebase: self.firebase(), apple: self.apple(), webhook }
+    }
+
+    /// The service account in any of its forms; the first that is set counts, and two are a mistake.
+    fn firebase(&mut self) -> Option<Firebase> {
+        const FORMS: [&str; 4] =
+            ["FIREBASE_SERVICE_ACCOUNT_FILE", "FIREBASE_SERVICE_ACCOUNT_JSON", "FIREBASE_SERVICE_ACCOUNT_BASE64", "FIREBASE_PRIVATE_KEY"];
+        let set: Vec<&str> = FORMS.into_iter().filter(|name| self.raw.get(name).is_some()).collect();
+        let [form] = set[..] else {
+            if set.len() > 1 {
+                self.mistakes.push(format!("{} must not be set together: one service account sends", set.join(" and ")));
+            }
+            return None;
+        };
+        // Never the value itself: it is, or stands for, a key.
+        let given = self.raw.get(form).unwrap_or_default().to_owned();
+        let account = match form {
+            "FIREBASE_SERVICE_ACCOUNT_FILE" => {
+                std::fs::read_to_string(&given).map_err(|e| e.to_string()).and_then(|text| service_account(&text))
+            }
+            "FIREBASE_SERVICE_ACCOUNT_JSON" => service_account(&given),
+            "FIREBASE_SERVICE_ACCOUNT_BASE64" => {
+                use base64::Engine as _;
+                let text: String = given.split_whitespace().collect();
+                let bytes = base64::engine::general_purpose::STANDARD.decode(text).map_err(|_| "is not base64".to_owned());
+                bytes.and_then(|bytes| service_account(&String::from_utf8_lossy(&bytes)))
+            }
+            _ => {
+                let named = |name: &str| self.raw.get(name).map(str::to_owned).ok_or_else(|| format!("needs {name} beside it"));
+                named("FIREBASE_PROJECT_ID").and_then(|project_id| {
+                    Ok(Account {
+                        project_id,
+                        client_email: named("FIREBASE_CLIENT_EMAIL")?,
+                        private_key: given,
+                        private_key_id: None,
+                        token_uri: None,
+                    })
+                })
+            }
+        };
+        let account = account.and_then(|account| Ok((rsa_key(&account.private_key)?, account)));
+        let (key, account) = match account {
+            Ok(account) => account,
+            Err(why) => {
+                self.mistakes.push(format!("{form} {why}"));
+                return None;
+            }
+        };
+        let names_a_project =
+            !account.project_id.is_empty() && account.project_id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b));
+        if !names_a_project {
+            self.mistakes.push(format!("{form} names no project"));
+        }
+        let token_url = match self.raw.get("GOOGLE_TOKEN_URL") {
+            Some(_) => self.outside_url("GOOGLE_TOKEN_URL"),
+            None => {
+                let stated = account.token_uri.as_deref().unwrap_or("https://oauth2.googleapis.com/token");
+                let url = outside_url(stated);
+                if url.is_none() {
+                    self.mistakes.push(format!("{form}: token_uri must be https"));
+                }
+                url
+            }
+        };
+        let url = self.outside_url("FCM_URL");
+        let Account { project_id, client_email, private_key_id, .. } = account;
+        Some(Firebase { project_id, client_email, key_id: private_key_id, key, token_url: token_url?, url: url? })
+    }
+
+    fn apple(&mut self) -> Option<ApplePush> {
+        const ALL: [&str; 4] = ["APNS_KEY_FILE", "APNS_KEY_ID", "APNS_TEAM_ID", "APNS_BUNDLE_ID"];
+        let missing: Vec<&str> = ALL.into_iter().filter(|name| self.raw.get(name).is_none()).collect();
+        if missing.len() == ALL.len() {
+            return None;
+        }
+        if !missing.is_empty() {
+            self.mistakes.push(format!("{} must be set too: the APNS_ settings belong together", missing.join(" and ")));
+            return None;
+        }
+        let url = self.outside_url("APNS_URL");
+        let [file, key_id, team_id, bundle_id] = ALL.map(|name| self.text(name));
+        let key = std::fs::read(&file).map_err(|e| e.to_string());
+        let key = key.and_then(|pem| jsonwebtoken::EncodingKey::from_ec_pem(&pem).map_err(|_| "holds no P-256 key as PEM".into()));
+        match key {
+            Ok(key) => Some(ApplePush { key, key_id, team_id, bundle_id, url: url? }),
+            Err(why) => {
+                self.mistakes.push(format!("APNS_KEY_FILE {why}"));
+                None
+            }
+        }
+    }
+
+    fn outside_url(&mut self, name: &str) -> Option<reqwest::Url> {
+        let text = self.text(name);
+        let url = outside_url(&text);
+        if url.is_none() {
+            // Without the value, which may hold a password.
+            self.mistakes
+                .push(format!("{name} must be like https://host/path, without user and password; http to a loopback address only"));
+        }
+        url
+    }
+
     fn bus(&mut self, embedded: bool) -> Option<BusConfig> {
         let prefix = self.text("REDIS_PREFIX");
         let url = self.raw.get("REDIS_URL")?;
         if embedded {
             self.mistakes.push("REDIS_URL needs MONGODB_URI: the embedded store is one node's alone".into());
         }
-        let client = redis_client(url);
-        if client.is_none() {
-            // Without the value, which may hold a password.
-            self.mistakes.push("REDIS_URL must be like redis://host:6379 or rediss://user:password@host:6379".into());
+        let clients: Option<Vec<redis::Client>> = url.split(',').map(|one| redis_client(one.trim())).collect();
+        if prefix.contains(['{', '}']) {
+            self.mistakes.push("REDIS_PREFIX may not contain braces, which mean something to a cluster".into());
         }
-        Some(BusConfig { client: client?, prefix })
+        if clients.is_none() {
+            // Without the value, which may hold a password.
+            self.mistakes
+                .push("REDIS_URL must be like redis://host:6379 or rediss://user:password@host:6379, several separated by commas".into());
+        }
+        Some(BusConfig { clients: clients?, prefix })
     }
 
     /// `None` if none is set.
@@ -722,6 +1086,33 @@ fn named_key(entry: &str) -> Result<AdminKey, &'static str> {
     Ok(AdminKey { name: Some(name.to_owned()), key: key.to_owned() })
 }
 
+/// A service account as Google writes it down.
+#[derive(serde::Deserialize)]
+struct Account {
+    project_id: String,
+    client_email: String,
+    private_key: String,
+    private_key_id: Option<String>,
+    token_uri: Option<String>,
+}
+
+/// Errors: what is wrong, without showing any of it.
+fn service_account(text: &str) -> Result<Account, String> {
+    serde_json::from_str(text).map_err(|_| "holds no JSON with project_id, client_email and private_key".to_owned())
+}
+
+/// A key as environments keep it: in quotes, with its line ends written out. Errors: it is none.
+fn rsa_key(text: &str) -> Result<jsonwebtoken::EncodingKey, String> {
+    let pem = text.trim().trim_matches('"').replace("\\n", "\n");
+    jsonwebtoken::EncodingKey::from_rsa_pem(pem.as_bytes()).map_err(|_| "holds no RSA key as PEM".to_owned())
+}
+
+/// Where something may be sent: encrypted, or on this machine.
+fn outside_url(text: &str) -> Option<reqwest::Url> {
+    jwks_url(text)?;
+    text.parse().ok()
+}
+
 /// A client that speaks RESP3, in which messages and answers share a connection.
 fn redis_client(url: &str) -> Option<redis::Client> {
     let address = url.into_connection_info().ok().filter(|_| url.starts_with("redis://") || url.starts_with("rediss://"))?;
@@ -801,7 +1192,8 @@ fn networks(text: &str) -> Option<Vec<IpNet>> {
     text.split(',').map(str::trim).filter(|network| !network.is_empty()).map(network).collect()
 }
 
-fn database_in(uri: &str) -> Option<String> {
+/// The database a MongoDB address names.
+pub fn database_in(uri: &str) -> Option<String> {
     let after_scheme = uri.split_once("://")?.1;
     let path = after_scheme.split_once('/')?.1;
     let name = path.split('?').next().unwrap_or_default();
@@ -823,7 +1215,10 @@ mod tests {
         assert_eq!(config.store, StoreConfig::Embedded("./data".into()));
         assert!(config.offer_demo && config.admin_keys.is_empty());
         assert_eq!(config.delete_window, Duration::from_secs(86_400));
-        assert!(!parse(&[("HOST", "0.0.0.0")]).expect("legal").offer_demo);
+        for settings in [("HOST", "0.0.0.0"), ("TRUSTED_PROXIES", "127.0.0.1"), ("DEMO", "off")] {
+            assert!(!parse(&[settings]).expect("legal").offer_demo, "{settings:?}");
+        }
+        assert!(parse(&[("HOST", "0.0.0.0"), ("DEMO", "on")]).expect("legal").offer_demo);
     }
 
     #[test]

@@ -40,6 +40,12 @@ pub enum Error {
     /// Unknown to the asker, whether it exists or not.
     #[error("no such call")]
     CallNotFound,
+    /// Unknown to the asker, whether it exists or not.
+    #[error("no such attachment")]
+    MediaNotFound,
+    /// A file is not what may be attached, or not what was announced; the text says why.
+    #[error("{0}")]
+    MediaRefused(String),
     /// The call cannot be answered any more.
     #[error("the call does not ring any more")]
     CallNotRinging,
@@ -129,6 +135,8 @@ impl Error {
             Self::ConversationNotFound => "CONVERSATION_NOT_FOUND",
             Self::MessageNotFound => "MESSAGE_NOT_FOUND",
             Self::CallNotFound => "CALL_NOT_FOUND",
+            Self::MediaNotFound => "MEDIA_NOT_FOUND",
+            Self::MediaRefused(_) => "MEDIA_REFUSED",
             Self::CallNotRinging => "CALL_NOT_RINGING",
             Self::CallOver => "CALL_OVER",
             Self::AnsweredElsewhere => "ANSWERED_ELSEWHERE",

@@ -1,8 +1,10 @@
 //! Log lines: structured, and without tokens or message text.
 
 use std::io::IsTerminal;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use tracing::{Level, Metadata};
+use tracing::{Level, Metadata, warn};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt;
@@ -52,4 +54,30 @@ fn may_be_logged(line: &Metadata<'_>) -> bool {
             capped if CAPPED.contains(&capped) => Level::WARN,
             _ => Level::INFO,
         }
+}
+
+/// How long nothing more is said about the same thing.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// A line about something that may happen thousands of times a second: says the first of many, then how many there were, once a minute at
+/// most.
+#[derive(Default)]
+pub struct Notice(Mutex<Option<(Instant, u64)>>);
+
+impl Notice {
+    /// Something happened; `what` describes it.
+    pub fn give(&self, what: impl FnOnce() -> String) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let unsaid = match &mut *last {
+            Some((at, unsaid)) if at.elapsed() < SILENCE => {
+                *unsaid += 1;
+                return;
+            }
+            Some((_, unsaid)) => *unsaid,
+            None => 0,
+        };
+        *last = Some((Instant::now(), 0));
+        drop(last);
+        warn!(unsaid, "{}; further ones are counted and not written for a minute", what());
+    }
 }

@@ -1,12 +1,18 @@
 //! From the claims of a checked token, or from an admin key, to the person: the only place that makes a [`CurrentUser`].
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
 use crate::models::{Participant, ParticipantKind, Profile, Timestamp};
 
-/// Somebody whose credential was checked.
+/// Somebody whose credential was checked. Cheap to clone: each socket is known by it in more than one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CurrentUser {
+pub struct CurrentUser(Arc<Stated>);
+
+/// What the credential states.
+#[derive(Debug, PartialEq, Eq)]
+struct Stated {
     participant: Participant,
     profile: Profile,
     phone: Option<String>,
@@ -19,7 +25,7 @@ pub struct CurrentUser {
 impl CurrentUser {
     /// Whoever holds an admin key; `key_name` is its name in `ADMIN_KEYS`.
     pub(super) fn by_admin_key(key_name: Option<&str>) -> Self {
-        Self {
+        Self(Arc::new(Stated {
             participant: Participant::shared_admin(),
             profile: Profile { name: Some("Admin".into()), picture: None },
             phone: None,
@@ -27,22 +33,22 @@ impl CurrentUser {
             expires_at: None,
             session_id: None,
             admin_key_name: key_name.map(str::to_owned),
-        }
+        }))
     }
 
     /// Who it is, with the id of the credential (an admin may have one of his own).
     pub fn participant(&self) -> &Participant {
-        &self.participant
+        &self.0.participant
     }
 
     /// Who it is for membership, unread counts and rooms: all admins are one.
     pub fn identity(&self) -> Participant {
-        self.participant.identity()
+        self.0.participant.identity()
     }
 
     /// Admin, astrologer or user.
     pub fn kind(&self) -> ParticipantKind {
-        self.participant.kind()
+        self.0.participant.kind()
     }
 
     /// Whether this is an admin.
@@ -52,32 +58,32 @@ impl CurrentUser {
 
     /// Name and picture the credential states.
     pub fn profile(&self) -> &Profile {
-        &self.profile
+        &self.0.profile
     }
 
     /// Phone number the credential states; never looked up anywhere else.
     pub fn phone(&self) -> Option<&str> {
-        self.phone.as_deref()
+        self.0.phone.as_deref()
     }
 
     /// When the token was made (`iat`). `None` for admin keys, and for tokens that do not say so in a number.
     pub fn issued_at(&self) -> Option<Timestamp> {
-        self.issued_at
+        self.0.issued_at
     }
 
     /// When the token ends (`exp`), without the leeway of [`super::LEEWAY`]. `None` for admin keys, which do not expire.
     pub fn expires_at(&self) -> Option<Timestamp> {
-        self.expires_at
+        self.0.expires_at
     }
 
     /// The session the token belongs to (`sessionId`). `None` for admin keys, and for tokens that live by themselves.
     pub fn session_id(&self) -> Option<&str> {
-        self.session_id.as_deref()
+        self.0.session_id.as_deref()
     }
 
     /// Which of `ADMIN_KEYS` was shown, for the audit trail. `None` for tokens and for `ADMIN_SECRET_KEY`.
     pub fn admin_key_name(&self) -> Option<&str> {
-        self.admin_key_name.as_deref()
+        self.0.admin_key_name.as_deref()
     }
 }
 
@@ -167,7 +173,7 @@ impl Claims {
             return None;
         }
         let default_name = (kind == ParticipantKind::Admin).then(|| "Admin".to_owned());
-        Some(CurrentUser {
+        Some(CurrentUser(Arc::new(Stated {
             participant: Participant::new(kind, id)?,
             profile: Profile {
                 name: text(self.name).or(default_name),
@@ -178,7 +184,7 @@ impl Claims {
             expires_at: self.exp.and_then(Seconds::into_timestamp),
             session_id: text(self.session_id),
             admin_key_name: None,
-        })
+        })))
     }
 }
 

@@ -148,6 +148,11 @@ impl Jwks {
         }
     }
 
+    /// Fetches them once, for somebody who wants to know whether that works. Returns how many can be used.
+    pub(super) async fn try_fetch(&self) -> Result<usize, Error> {
+        self.fetch().await.map(|keys| keys.0.len()).map_err(Error::unavailable)
+    }
+
     async fn fetch(&self) -> Result<KeySet, String> {
         let request = Request::get(self.url.clone()).header(header::ACCEPT, "application/json").body(Empty::new());
         let answer = self.client.request(request.map_err(|e| e.to_string())?).await.map_err(|e| with_causes(&e))?;

@@ -4,6 +4,7 @@
 
 mod admin_keys;
 mod claims;
+mod demo;
 mod jwks;
 mod keys;
 
@@ -11,6 +12,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +22,7 @@ use crate::error::{AuthError, Error};
 use crate::models::{Participant, ParticipantKind, Timestamp};
 
 pub use claims::CurrentUser;
+pub use demo::{DEMO_TTL, DemoPerson};
 pub use jwks::RefreshPace;
 
 use admin_keys::AdminKeys;
@@ -47,14 +50,20 @@ enum KeySource {
     Secret {
         key: Key,
         signing: EncodingKey,
+        /// What other secrets of this server are made of.
+        root: Box<hmac::Key>,
     },
     PublicKey(Key),
-    Published(Jwks),
+    Published(Box<Jwks>),
 }
 
 impl KeySource {
     fn secret(secret: &str, expected: &Expected) -> Self {
-        Self::Secret { key: Key::secret(secret, expected), signing: EncodingKey::from_secret(secret.as_bytes()) }
+        Self::Secret {
+            key: Key::secret(secret, expected),
+            signing: EncodingKey::from_secret(secret.as_bytes()),
+            root: Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())),
+        }
     }
 }
 
@@ -72,6 +81,14 @@ pub enum MintError {
 }
 
 impl Verifier {
+    /// A secret for one purpose, the same wherever tokens are signed with the same secret. `None` where others hold the signing key.
+    pub fn derived_secret(&self, purpose: &str) -> Option<Vec<u8>> {
+        match &self.0.source {
+            KeySource::Secret { root, .. } => Some(hmac::sign(root, purpose.as_bytes()).as_ref().to_vec()),
+            KeySource::PublicKey(_) | KeySource::Published(_) => None,
+        }
+    }
+
     /// A verifier for HS256 tokens signed with `jwt_secret`, and for the shared admin key if there is one.
     pub fn new(jwt_secret: &str, admin_key: Option<String>) -> Self {
         let expected = Expected::default();
@@ -96,7 +113,7 @@ impl Verifier {
                 let key = keys::public_key(path, &expected);
                 KeySource::PublicKey(key.map_err(|e| io::Error::new(e.kind(), format!("the PEM file of JWT_PUBLIC_KEY: {e}")))?)
             }
-            TokenKeys::Published(url) => KeySource::Published(Jwks::new(url.clone(), expected.clone(), pace)),
+            TokenKeys::Published(url) => KeySource::Published(Box::new(Jwks::new(url.clone(), expected.clone(), pace))),
         };
         Ok(Self(Arc::new(Checks { source, expected, admin_keys: AdminKeys::new(&config.admin_keys) })))
     }
@@ -105,6 +122,16 @@ impl Verifier {
     pub async fn keep_keys_fresh(self, stop: CancellationToken) {
         if let KeySource::Published(jwks) = &self.0.source {
             stop.run_until_cancelled(jwks.keep_fresh()).await;
+        }
+    }
+
+    /// Fetches the published keys (`JWKS_URL`) once and says how many can check tokens; none where there are none to fetch.
+    ///
+    /// Errors: `Unavailable`, with what went wrong.
+    pub async fn fetch_keys(&self) -> Result<usize, Error> {
+        match &self.0.source {
+            KeySource::Published(jwks) => jwks.try_fetch().await,
+            KeySource::Secret { .. } | KeySource::PublicKey(_) => Ok(0),
         }
     }
 

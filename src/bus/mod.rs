@@ -6,6 +6,7 @@
 mod follows;
 mod packet;
 mod publisher;
+mod redis_server;
 mod shared_counts;
 mod subscriber;
 mod topic;
@@ -26,6 +27,7 @@ use crate::models::{CallId, Participant, ProcessId, Timestamp};
 use follows::Follows;
 pub use packet::{Kind, NodeId, Packet};
 use publisher::{Outgoing, Publisher};
+use redis_server::RedisServer;
 pub use shared_counts::{SharedRule, Spent};
 use subscriber::Subscriber;
 pub use topic::Topic;
@@ -115,8 +117,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Bus {
-    /// Starts the tasks that keep it. Redis may come later. The client must speak RESP3; all names begin with `prefix`.
-    pub fn start(client: redis::Client, prefix: String, process: ProcessId) -> Self {
+    /// Starts the tasks that keep it. Redis may come later. The clients must speak RESP3; they are addresses of one server or of members of one
+    /// cluster. All names begin with `prefix` in braces, which make them one member's there.
+    pub fn start(clients: Vec<redis::Client>, prefix: &str, process: ProcessId) -> Self {
+        let prefix = format!("{{{prefix}}}");
+        let server = RedisServer::new(clients, &prefix);
         let (queue, outgoing) = mpsc::channel(QUEUE_LEN);
         let (hear, heard) = mpsc::channel(HEARD_LEN);
         let bus = Self(Arc::new(Inner {
@@ -133,8 +138,8 @@ impl Bus {
             tasks: TaskTracker::new(),
         }));
         bus.0.follows.add(Topic::Everybody);
-        let publisher = Publisher::new(client.clone(), Arc::clone(&bus.0), outgoing, hear.clone());
-        let subscriber = Subscriber::new(client, Arc::clone(&bus.0), hear);
+        let publisher = Publisher::new(server.clone(), Arc::clone(&bus.0), outgoing, hear.clone());
+        let subscriber = Subscriber::new(server, Arc::clone(&bus.0), hear);
         bus.0.tasks.spawn(async move {
             // The subscriber has nothing to finish, so it ends with the publisher, whose last words were told.
             tokio::select! {
@@ -207,6 +212,23 @@ impl Bus {
         }
         let answers: Vec<bool> = self.ask(&asked).await?;
         Some(answers.contains(&true))
+    }
+
+    /// Those among these people who have a socket on another node. `None` if Redis does not say.
+    pub async fn are_elsewhere(&self, people: &[Participant]) -> Option<Vec<Participant>> {
+        let others: Vec<NodeId> = lock(&self.0.nodes).keys().cloned().collect();
+        if others.is_empty() {
+            return self.is_up().then(Vec::new);
+        }
+        let mut asked = redis::pipe();
+        for person in people {
+            for node in &others {
+                asked.cmd("SISMEMBER").arg(topic::people_of(&self.0.prefix, node)).arg(person.to_string());
+            }
+        }
+        let answers: Vec<bool> = self.ask(&asked).await?;
+        let theirs = people.iter().zip(answers.chunks(others.len()));
+        Some(theirs.filter(|(_, answers)| answers.contains(&true)).map(|(person, _)| person.clone()).collect())
     }
 
     /// Whether this node, if it is another one, was heard of lately.

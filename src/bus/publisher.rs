@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Pipeline, RedisResult};
+use redis::{AsyncConnectionConfig, Pipeline, RedisResult};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{debug, info, warn};
@@ -11,6 +11,7 @@ use tracing::{debug, info, warn};
 use crate::models::{CallId, Participant, Timestamp};
 
 use super::packet::{self, Kind};
+use super::redis_server::{Line, RedisServer, Words};
 use super::topic::{Topic, calls_of, people_of};
 use super::{BEAT_EVERY, Heard, Inner, PATIENCE, SILENT_FOR, lock};
 
@@ -37,11 +38,13 @@ pub(super) enum Outgoing {
 
 /// The one task that tells.
 pub(super) struct Publisher {
-    client: Client,
+    server: RedisServer,
     inner: Arc<Inner>,
     outgoing: mpsc::Receiver<Outgoing>,
     hear: mpsc::Sender<Heard>,
     connection: Option<MultiplexedConnection>,
+    /// Of the connection, or of the last one.
+    words: Words,
     tried_at: Option<Instant>,
     greeted: bool,
     complained: bool,
@@ -49,9 +52,20 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    pub fn new(client: Client, inner: Arc<Inner>, outgoing: mpsc::Receiver<Outgoing>, hear: mpsc::Sender<Heard>) -> Self {
+    pub fn new(server: RedisServer, inner: Arc<Inner>, outgoing: mpsc::Receiver<Outgoing>, hear: mpsc::Sender<Heard>) -> Self {
         // A node that forgot its number after a restart has another name, so the numbers of one name only grow.
-        Self { client, inner, outgoing, hear, connection: None, tried_at: None, greeted: false, complained: false, n: 0 }
+        Self {
+            server,
+            inner,
+            outgoing,
+            hear,
+            connection: None,
+            words: Words::Plain,
+            tried_at: None,
+            greeted: false,
+            complained: false,
+            n: 0,
+        }
     }
 
     /// Tells until it is closed.
@@ -79,6 +93,8 @@ impl Publisher {
 
     /// Tells one batch. Returns whom to answer if it was the last.
     async fn tell(&mut self, batch: Vec<Outgoing>) -> Option<oneshot::Sender<()>> {
+        // First of all, for it decides what publishing is called. Without it everything below is written for nothing, and counted as lost.
+        let is_connected = self.connection.is_some() || self.connect().await;
         let mut pipe = redis::pipe();
         let (mut packets, mut closing) = (0, None);
         for outgoing in batch {
@@ -105,7 +121,7 @@ impl Publisher {
             }
         }
         self.renew_lease(&mut pipe);
-        if self.send(&pipe).await {
+        if is_connected && self.send(&pipe).await {
             self.inner.counts.told.fetch_add(packets as u64, std::sync::atomic::Ordering::Relaxed);
             self.admit_gap().await;
         } else {
@@ -118,7 +134,7 @@ impl Publisher {
         self.n += 1;
         let bytes = packet::write(&self.inner.me, self.n, kind, body);
         for topic in topics {
-            pipe.cmd("PUBLISH").arg(topic.channel(&self.inner.prefix)).arg(&bytes).ignore();
+            pipe.cmd(self.words.publish()).arg(topic.channel(&self.inner.prefix)).arg(&bytes).ignore();
         }
     }
 
@@ -143,9 +159,6 @@ impl Publisher {
 
     /// False if Redis did not take it, or nobody knows.
     async fn send(&mut self, pipe: &Pipeline) -> bool {
-        if self.connection.is_none() && !self.connect().await {
-            return false;
-        }
         let Some(connection) = &mut self.connection else { return false };
         let outcome = timeout(PATIENCE, pipe.query_async::<()>(connection)).await;
         match outcome {
@@ -164,7 +177,8 @@ impl Publisher {
         }
         let config = AsyncConnectionConfig::new().set_connection_timeout(Some(PATIENCE)).set_response_timeout(Some(PATIENCE));
         let connected = timeout(PATIENCE, async {
-            let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+            let Line { mut connection, words } = self.server.connect(&config).await?;
+            self.words = words;
             self.introduce(&mut connection).await?;
             RedisResult::Ok(connection)
         })

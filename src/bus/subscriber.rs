@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind, RedisResult, Value};
+use redis::{AsyncConnectionConfig, PushInfo, PushKind, RedisResult, Value};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, info, warn};
@@ -17,6 +16,7 @@ use crate::models::Timestamp;
 
 use super::packet::{self, Kind, NodeId, Packet};
 use super::publisher::Outgoing;
+use super::redis_server::{Line, RedisServer};
 use super::topic::Topic;
 use super::{BEAT_EVERY, HEARD_LEN, Heard, Inner, PATIENCE, SILENT_FOR, Sighting, lock};
 
@@ -27,7 +27,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// The one task that hears.
 pub(super) struct Subscriber {
-    client: Client,
+    server: RedisServer,
     inner: Arc<Inner>,
     hear: mpsc::Sender<Heard>,
     /// What was heard last of each node: a message for two topics of ours comes twice.
@@ -39,15 +39,15 @@ pub(super) struct Subscriber {
 
 /// A connection that hears.
 struct Ear {
-    connection: MultiplexedConnection,
+    line: Line,
     pushes: mpsc::Receiver<PushInfo>,
     /// Set when something was not taken in, because too much was waiting.
     overflowed: Arc<AtomicBool>,
 }
 
 impl Subscriber {
-    pub fn new(client: Client, inner: Arc<Inner>, hear: mpsc::Sender<Heard>) -> Self {
-        Self { client, inner, hear, last: HashMap::new(), whole_until: Timestamp::now(), own_beat: Instant::now() }
+    pub fn new(server: RedisServer, inner: Arc<Inner>, hear: mpsc::Sender<Heard>) -> Self {
+        Self { server, inner, hear, last: HashMap::new(), whole_until: Timestamp::now(), own_beat: Instant::now() }
     }
 
     /// Hears for ever.
@@ -80,8 +80,8 @@ impl Subscriber {
         let take = move |push: PushInfo| sender.try_send(push).map_err(|_| flag.store(true, Ordering::Relaxed));
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(Some(PATIENCE)).set_response_timeout(Some(PATIENCE)).set_push_sender(take);
-        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
-        let mut ear = Ear { connection, pushes, overflowed };
+        let line = self.server.connect(&config).await?;
+        let mut ear = Ear { line, pushes, overflowed };
         let topics = self.inner.follows.start_over();
         self.begin(&mut ear, topics).await?;
         Ok(ear)
@@ -89,7 +89,7 @@ impl Subscriber {
 
     async fn begin(&self, ear: &mut Ear, topics: Vec<Topic>) -> RedisResult<()> {
         for some in topics.chunks(TOPICS_AT_ONCE) {
-            ear.connection.subscribe(self.channels(some)).await?;
+            ear.line.words.subscribe(&self.channels(some)).query_async::<()>(&mut ear.line.connection).await?;
             self.inner.follows.confirm(some.to_vec());
         }
         Ok(())
@@ -97,7 +97,7 @@ impl Subscriber {
 
     async fn end(&self, ear: &mut Ear, topics: Vec<Topic>) -> RedisResult<()> {
         for some in topics.chunks(TOPICS_AT_ONCE) {
-            ear.connection.unsubscribe(self.channels(some)).await?;
+            ear.line.words.unsubscribe(&self.channels(some)).query_async::<()>(&mut ear.line.connection).await?;
         }
         Ok(())
     }
@@ -113,7 +113,7 @@ impl Subscriber {
         loop {
             tokio::select! {
                 push = ear.pushes.recv() => match push {
-                    Some(PushInfo { kind: PushKind::Message, data }) => self.take_in(data).await,
+                    Some(PushInfo { kind: PushKind::Message | PushKind::SMessage, data }) => self.take_in(data).await,
                     Some(PushInfo { kind: PushKind::Disconnection, .. }) | None => return "the connection to redis broke".into(),
                     Some(_) => {}
                 },

@@ -1,6 +1,8 @@
 //! One connected socket, as far as delivery is concerned.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -12,6 +14,29 @@ use crate::models::Participant;
 /// Names a connection within this process; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(u64);
+
+/// Hashes a [`ConnectionId`] by one multiplication: ids are counted up by this process, so nobody can choose them to collide.
+#[derive(Clone, Default)]
+pub(super) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        // An odd constant spreads neighbours over all bits; the table looks at the highest and the lowest ones.
+        let spread = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = spread ^ (spread >> 32);
+    }
+}
+
+/// A table by connection.
+pub(super) type ByConnection<T> = HashMap<ConnectionId, T, BuildHasherDefault<IdHasher>>;
 
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,6 +53,59 @@ pub enum Undelivered {
     Closed,
 }
 
+/// How a socket is connected just now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// By a websocket.
+    Websocket,
+    /// By polling.
+    Polling,
+}
+
+impl Transport {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Websocket => "websocket",
+            Self::Polling => "polling",
+        }
+    }
+}
+
+/// Why the server cuts a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// It does not read what it is told.
+    FullBuffer,
+    /// It asks on whatever it is told.
+    Flood,
+    /// Its person has too many.
+    TooManySockets,
+    /// Its person's sessions were revoked.
+    Revoked,
+    /// Its token ended.
+    EndedToken,
+    /// Its account has another session, is suspended, or is gone.
+    Account,
+    /// The server goes down.
+    Draining,
+}
+
+impl Cut {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FullBuffer => "full_buffer",
+            Self::Flood => "flood",
+            Self::TooManySockets => "too_many_sockets",
+            Self::Revoked => "revoked",
+            Self::EndedToken => "ended_token",
+            Self::Account => "account",
+            Self::Draining => "draining",
+        }
+    }
+}
+
 /// The way out to one client. Implemented over the socket library by `handlers`, and by the recorder of the tests.
 pub trait Outlet: Send + Sync {
     /// Queues one packet; never waits.
@@ -35,6 +113,16 @@ pub trait Outlet: Send + Sync {
 
     /// Cuts the transport, so that the client reconnects by itself.
     fn close(&self);
+
+    /// How it is connected now.
+    fn transport(&self) -> Transport {
+        Transport::Websocket
+    }
+
+    /// The id its client knows the socket by; empty where there is none.
+    fn socket_id(&self) -> &str {
+        ""
+    }
 }
 
 /// Where a socket comes from, as far as its handshake tells.
@@ -60,6 +148,7 @@ pub struct Connection {
     origin: Origin,
     outlet: Box<dyn Outlet>,
     hears_own_messages: AtomicBool,
+    was_cut: AtomicBool,
 }
 
 impl Connection {
@@ -72,6 +161,7 @@ impl Connection {
             origin,
             outlet,
             hears_own_messages: AtomicBool::new(true),
+            was_cut: AtomicBool::new(false),
         }
     }
 
@@ -119,9 +209,25 @@ impl Connection {
         self.hears_own_messages.store(false, Ordering::Relaxed);
     }
 
-    /// Cuts the transport.
-    pub fn close(&self) {
+    /// Cuts the transport. True the first time.
+    pub(super) fn close(&self) -> bool {
         self.outlet.close();
+        !self.was_cut.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether the server has cut it.
+    pub fn was_cut(&self) -> bool {
+        self.was_cut.load(Ordering::Relaxed)
+    }
+
+    /// How it is connected now.
+    pub fn transport(&self) -> Transport {
+        self.outlet.transport()
+    }
+
+    /// The id its client knows the socket by.
+    pub fn socket_id(&self) -> &str {
+        self.outlet.socket_id()
     }
 
     pub(super) fn send(&self, event: &str, payload: &RawValue) -> Result<(), Undelivered> {

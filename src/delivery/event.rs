@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::call_event::{CallConnected, CallEnded, CallMissed, CallOffer, CallRejected};
 use crate::models::view::MessageView;
-use crate::models::{Message, MessageId, Participant, ParticipantKind, Profile, Timestamp};
+use crate::models::{Attendance, Message, MessageId, Participant, ParticipantKind, Profile, Timestamp};
 
 /// An event on its way out. A payload is always exactly one JSON object.
 pub enum ServerEvent {
@@ -55,6 +55,10 @@ pub enum ServerEvent {
     CallMissed(CallMissed),
     /// Media flows on the other side.
     CallConnected(CallConnected),
+    /// People came or went.
+    PresenceChanged(Vec<Attendance>),
+    /// An astrologer can be reached, or no longer; to admins.
+    AstrologerStatusChanged(AstrologerStatus),
     /// Something may have been missed.
     Resync(Resync),
     /// A request failed; also under the name of its family.
@@ -87,6 +91,8 @@ impl ServerEvent {
             Self::CallTimedOut(_) => &["call:end"],
             Self::CallMissed(_) => &["call:missed"],
             Self::CallConnected(_) => &["call:connected"],
+            Self::PresenceChanged(_) => &["presence:changed"],
+            Self::AstrologerStatusChanged(_) => &["astrologer:status_changed"],
             Self::Resync(_) => &["resync"],
             Self::Failed(failure) if failure.event.starts_with("dm:") => &["error", "dm:error"],
             Self::Failed(failure) if failure.event.starts_with("call") => &["error", "call:error"],
@@ -113,6 +119,8 @@ impl ServerEvent {
             Self::CallEnded(payload) | Self::CallTimedOut(payload) => raw(payload),
             Self::CallMissed(payload) => raw(payload),
             Self::CallConnected(payload) => raw(payload),
+            Self::PresenceChanged(changes) => raw(&serde_json::json!({ "changes": changes })),
+            Self::AstrologerStatusChanged(payload) => raw(payload),
             Self::Resync(payload) => raw(payload),
             Self::Failed(payload) => raw(payload),
         }
@@ -285,6 +293,26 @@ pub struct MessageDeleted {
     pub deleted_by: String,
     /// When.
     pub deleted_at: Timestamp,
+}
+
+/// `astrologer:status_changed`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AstrologerStatus {
+    /// Who.
+    pub astrologer_id: String,
+    /// Connected, and switched on where another program keeps such a switch.
+    pub is_online: bool,
+    /// `online` or `offline`: connected or not.
+    pub presence: &'static str,
+    /// When last connected; now, while connected.
+    pub last_seen: Timestamp,
+    /// Name, when known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Picture, when known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile_picture: Option<String>,
 }
 
 /// `resync`.

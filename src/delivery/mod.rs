@@ -10,7 +10,6 @@ mod event;
 mod registry;
 mod relay;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,12 +18,15 @@ use tracing::{error, info, warn};
 
 pub use audience::Audience;
 pub use call_event::{CallBase, CallConnected, CallEnded, CallMissed, CallOffer, CallRejected};
-pub use connection::{Connection, ConnectionId, Origin, Outlet, Undelivered};
-pub use event::{Connected, Failure, Joined, MessageDeleted, MessagesDelivered, MessagesRead, Resync, ServerEvent, Stats, Typing};
+pub use connection::{Connection, ConnectionId, Cut, Origin, Outlet, Transport, Undelivered};
+pub use event::{
+    AstrologerStatus, Connected, Failure, Joined, MessageDeleted, MessagesDelivered, MessagesRead, Resync, ServerEvent, Stats, Typing,
+};
 pub use registry::{DroppedRooms, MAX_ROOMS, MAX_UNOPENED, MAX_WAITING, ROOMS_KEPT};
 pub use relay::Mark;
 
 use crate::bus::{Bus, Kind};
+use crate::metrics::Metrics;
 use crate::models::{ConversationKey, KeptRooms, Participant, ParticipantKind};
 use registry::{Registry, Target};
 use relay::{Relay, Relayed};
@@ -35,6 +37,7 @@ pub struct Delivery {
     registry: Registry,
     limits: SocketLimits,
     bus: Option<Bus>,
+    metrics: Arc<Metrics>,
 }
 
 /// How many sockets one identity may have at once.
@@ -94,7 +97,13 @@ impl Reached {
 impl Delivery {
     /// With these limits, and the way to the other nodes if there are any.
     pub fn new(limits: SocketLimits, bus: Option<Bus>) -> Self {
-        Self { registry: Registry::new(bus.clone()), limits, bus }
+        Self { registry: Registry::new(bus.clone()), limits, bus, metrics: Arc::default() }
+    }
+
+    /// The same, counting there.
+    #[must_use]
+    pub fn counting(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Emits one event to everybody of the audience: each socket gets each of the event's names once, with the conversation
@@ -182,22 +191,29 @@ impl Delivery {
         names: &[&str],
         render: impl Fn(Option<&str>) -> serde_json::Result<Box<RawValue>>,
     ) -> Reached {
-        let mut rendered: HashMap<Option<Arc<str>>, Box<RawValue>> = HashMap::with_capacity(1);
+        // Hardly ever more than two: nearly everybody knows a conversation by one name.
+        let mut rendered: Vec<(Option<Arc<str>>, Box<RawValue>)> = Vec::with_capacity(1);
         let mut reached = Vec::with_capacity(targets.len());
         for Target { connection, spelling } in targets {
-            if !rendered.contains_key(&spelling) {
-                match render(spelling.as_deref()) {
-                    Ok(payload) => drop(rendered.insert(spelling.clone(), payload)),
+            let known = rendered.iter().position(|(other, _)| *other == spelling);
+            let index = match known {
+                Some(index) => index,
+                None => match render(spelling.as_deref()) {
+                    Ok(payload) => {
+                        rendered.push((spelling, payload));
+                        rendered.len() - 1
+                    }
                     Err(e) => {
                         error!(event = names.first(), "an event cannot be written as JSON: {e}");
                         return Reached(reached);
                     }
-                }
-            }
-            if self.hand_over(&connection, names, &rendered[&spelling]) {
+                },
+            };
+            if self.hand_over(&connection, names, &rendered[index].1) {
                 reached.push(connection);
             }
         }
+        self.metrics.deliveries.inc_by(reached.len() as u64);
         Reached(reached)
     }
 
@@ -208,7 +224,7 @@ impl Delivery {
                 Err(Undelivered::Closed) => return false,
                 Err(Undelivered::Full) => {
                     warn!(connection.id = %connection.id(), participant = %connection.identity(), "a client does not keep up; closing it");
-                    self.close(connection);
+                    self.close(connection, Cut::FullBuffer);
                     return false;
                 }
             }
@@ -230,7 +246,7 @@ impl Delivery {
     pub fn connect(&self, connection: &Arc<Connection>) {
         for oldest in self.registry.add(connection, self.limits.of(connection.identity())) {
             info!(connection.id = %oldest.id(), participant = %oldest.identity(), "a client has too many sockets; closing the oldest");
-            self.close(&oldest);
+            self.close(&oldest, Cut::TooManySockets);
         }
     }
 
@@ -265,8 +281,10 @@ impl Delivery {
     }
 
     /// Cuts a connection's transport and takes it out of everywhere at once: the library may notice its end only later.
-    pub fn close(&self, connection: &Connection) {
-        connection.close();
+    pub fn close(&self, connection: &Connection, why: Cut) {
+        if connection.close() {
+            self.metrics.cuts.with_label_values(&[why.as_str()]).inc();
+        }
         self.registry.remove(connection, Some(UNHEARD));
     }
 

@@ -14,7 +14,7 @@ use crate::bus::{Bus, Topic};
 use crate::models::{ConversationKey, KeptRooms, Participant, Timestamp};
 
 use super::audience::Audience;
-use super::connection::{Connection, ConnectionId};
+use super::connection::{ByConnection, Connection, ConnectionId};
 
 /// The most unknown conversations one connection may wait for.
 pub const MAX_WAITING: usize = 50;
@@ -59,10 +59,10 @@ pub(super) struct Registry {
 
 #[derive(Default)]
 struct Tables {
-    connections: HashMap<ConnectionId, Seat>,
+    connections: ByConnection<Seat>,
     // In order of age, for ids grow.
     people: HashMap<Participant, BTreeSet<ConnectionId>>,
-    rooms: HashMap<ConversationKey, HashMap<ConnectionId, Arc<str>>>,
+    rooms: HashMap<ConversationKey, ByConnection<Arc<str>>>,
     waiting: HashMap<Arc<str>, HashSet<ConnectionId>>,
     dropped: HashMap<Participant, (Instant, DroppedRooms)>,
     sweep_at: usize,
@@ -334,17 +334,27 @@ impl Tables {
         let about = audience.about.and_then(|key| tables.rooms.get(key));
         let canonical: Option<Arc<str>> = audience.about.map(|key| audience.called.unwrap_or(key.as_str()).into());
 
+        // Each connection is one identity's, so none comes twice but by a part that names it again.
         let in_room = room.into_iter().flat_map(HashMap::keys);
-        let in_person = audience.identities.iter().filter_map(|p| tables.people.get(&p.identity())).flatten();
-        let mut seen = HashSet::new();
+        let people = &audience.identities;
+        let named_before = |index: usize| people[..index].iter().any(|other| other.is_same_identity(&people[index]));
+        let in_person = (0..people.len())
+            .filter(|index| !named_before(*index))
+            .filter_map(|index| tables.people.get(&people[index].identity()))
+            .flatten()
+            .filter(|id| !room.is_some_and(|room| room.contains_key(id)));
+        let is_alone = |id: &&ConnectionId| {
+            let in_person = || people.iter().filter_map(|p| tables.people.get(&p.identity())).any(|ids| ids.contains(id));
+            !room.is_some_and(|room| room.contains_key(id)) && !in_person()
+        };
         audience
             .connection
             .iter()
+            .filter(is_alone)
             .chain(in_room)
             .chain(in_person)
             .filter(|id| Some(**id) != audience.not_connection)
             .filter(|id| !left_out.is_some_and(|room| room.contains_key(id)))
-            .filter(|id| seen.insert(**id))
             .filter_map(|id| {
                 let connection = Arc::clone(&tables.connections.get(id)?.connection);
                 let hidden = audience.not_identity.as_ref().is_some_and(|p| p.is_same_identity(connection.identity()))

@@ -16,6 +16,7 @@ pub(super) enum ClientEvent {
     DeleteMessage,
     GetStats,
     RefreshAuth,
+    GetPresence,
     InitiateCall,
     AcceptCall,
     RejectCall,
@@ -39,6 +40,7 @@ const EVENTS: &[(&str, ClientEvent)] = &[
     ("dm:delete_message", ClientEvent::DeleteMessage),
     ("get_stats", ClientEvent::GetStats),
     ("auth:refresh", ClientEvent::RefreshAuth),
+    ("presence:get", ClientEvent::GetPresence),
     ("call:initiate", ClientEvent::InitiateCall),
     ("call:accept", ClientEvent::AcceptCall),
     ("call:accepted", ClientEvent::AcceptCall),
@@ -70,6 +72,8 @@ impl ClientEvent {
             // By its scope: for oneself, or for everyone.
             Self::DeleteMessage => Operation::Delete,
             Self::GetStats | Self::RefreshAuth => Operation::Open,
+            // Of strangers it says nothing.
+            Self::GetPresence => Operation::ListOwn,
             Self::InitiateCall => Operation::Reach,
             Self::AcceptCall | Self::RejectCall => Operation::Answer,
             Self::ConnectCall | Self::EndCall | Self::CallToken => Operation::TakePart,

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use serde_json::value::RawValue;
 use socketioxide::adapter::LocalAdapter;
@@ -21,6 +21,7 @@ use socketioxide::socket::Socket;
 use tokio::sync::Notify;
 use tracing::info;
 
+use crate::delivery::Cut;
 use crate::error::{Error, Result};
 use crate::services::calling::CallAction;
 use crate::wire::Payload;
@@ -29,7 +30,7 @@ use super::events::ClientEvent;
 use super::pace::Pace;
 use super::reply::{Asked, Reply};
 use super::session::Session;
-use super::{calls, messages};
+use super::{calls, messages, presence};
 
 /// Events waiting per socket; further ones are answered `OVERLOADED`.
 const MAX_WAITING: usize = 256;
@@ -74,6 +75,8 @@ pub(super) struct Mailbox {
     // std Mutex: never held across an await.
     queue: Mutex<Queue>,
     arrived: Notify,
+    /// Sends are numbered as they come: the one that is answered next. std Mutex: never held across an await.
+    next_answer: Mutex<u64>,
     /// None where nothing is limited. std Mutex: never held across an await.
     pace: Option<Mutex<Pace>>,
 }
@@ -90,7 +93,7 @@ impl Mailbox {
     /// A mailbox that collects and does not hand out yet.
     pub fn closed(paced: bool) -> Arc<Self> {
         let pace = paced.then(|| Mutex::new(Pace::new(Instant::now())));
-        Arc::new(Self { queue: Mutex::default(), arrived: Notify::new(), pace })
+        Arc::new(Self { queue: Mutex::default(), arrived: Notify::new(), next_answer: Mutex::default(), pace })
     }
 
     /// Asks the pace; nothing waits where there is none.
@@ -106,7 +109,7 @@ impl Mailbox {
         }
         self.pace(Pace::refused).unwrap_or_else(|| {
             info!(connection.id = %session.connection().id(), "a client floods on whatever it is told; closing it");
-            session.delivery().close(session.connection());
+            session.delivery().close(session.connection(), Cut::Flood);
             Duration::ZERO
         })
     }
@@ -154,13 +157,21 @@ impl Mailbox {
         let next = queue.waiting.pop_front();
         match &next {
             Some(incoming) => queue.bytes -= incoming.text.len(),
-            None => queue.draining = !may_end,
+            None => {
+                queue.draining = !may_end;
+                if may_end {
+                    // Most sockets say nothing most of the time.
+                    queue.waiting = VecDeque::new();
+                }
+            }
         }
         next
     }
 
     async fn drain(&self, session: &Arc<Session>) {
-        let mut sends: FuturesOrdered<BoxFuture<'static, Answered>> = FuturesOrdered::new();
+        let mut sends: FuturesOrdered<BoxFuture<'static, Option<Answered>>> = FuturesOrdered::new();
+        // All sends before have been answered, or another task would still drain.
+        let mut number = *self.next_answer();
         let (mut in_a_row, mut slow) = (0, Duration::ZERO);
         loop {
             in_a_row += 1;
@@ -174,7 +185,7 @@ impl Mailbox {
                     return;
                 }
                 tokio::select! {
-                    answered = sends.next() => slow = slow.max(self.tell(session, answered)),
+                    answered = sends.next() => slow = slow.max(self.tell_send(session, answered)),
                     () = self.arrived.notified() => {}
                 }
                 continue;
@@ -191,37 +202,72 @@ impl Mailbox {
                 tokio::select! {
                     biased;
                     () = ready.as_mut() => break,
-                    answered = sends.next(), if !sends.is_empty() => slow = slow.max(self.tell(session, answered)),
+                    answered = sends.next(), if !sends.is_empty() => slow = slow.max(self.tell_send(session, answered)),
                 }
             }
             let (name, argument) = parts(&incoming.text);
             let event = ClientEvent::parse(&name);
             if event != Some(ClientEvent::SendMessage) {
                 while let Some(answered) = sends.next().await {
-                    slow = slow.max(self.tell(session, Some(answered)));
+                    slow = slow.max(self.tell_send(session, Some(answered)));
                 }
             } else if sends.len() >= MAX_SENDS_UNDER_WAY {
-                slow = slow.max(self.tell(session, sends.next().await));
+                slow = slow.max(self.tell_send(session, sends.next().await));
             }
             let asked = Asked::new(name, incoming.ack);
             let Some(event) = event else {
                 asked.ignore(session);
                 continue;
             };
-            match handle(session, event, argument, asked).await {
-                Handled::Done(done) => slow = slow.max(self.tell(session, Some(done))),
-                Handled::UnderWay(answer) => sends.push_back(answer),
+            match handle(session, event, argument, asked, number).await {
+                Handled::Done(done) => slow = slow.max(self.tell(session, done)),
+                Handled::UnderWay(answer) => {
+                    sends.push_back(answer);
+                    number += 1;
+                }
             }
         }
     }
 
     /// Answers what has come to its end. Returns how long the next event waits.
-    fn tell(&self, session: &Session, answered: Option<Answered>) -> Duration {
-        let Some((asked, reply)) = answered else { return Duration::ZERO };
+    fn tell(&self, session: &Session, (asked, reply): Answered) -> Duration {
         let slow = self.note(session, reply.as_ref().err());
         asked.answer(session, reply);
         slow
     }
+
+    /// The same for the send whose turn it is, unless it was answered when it was told.
+    fn tell_send(&self, session: &Session, answered: Option<Option<Answered>>) -> Duration {
+        let Some(Some(answered)) = answered else { return Duration::ZERO };
+        let slow = self.tell(session, answered);
+        *self.next_answer() += 1;
+        slow
+    }
+
+    /// Answers a send that was stored and told, if it is its turn: the event the sender hears and this answer then leave in one write.
+    /// Returns what else is to be answered later.
+    fn answer_in_turn(&self, session: &Session, number: u64, asked: &Unanswered, reply: Reply) -> Option<Answered> {
+        // Held until the answer is queued, or the next one could overtake it.
+        let mut next = self.next_answer();
+        let asked = take(asked)?;
+        if *next != number {
+            return Some((asked, reply));
+        }
+        asked.answer(session, reply);
+        *next += 1;
+        None
+    }
+
+    fn next_answer(&self) -> MutexGuard<'_, u64> {
+        self.next_answer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A send that nobody has answered yet. Shared by those who may: whoever tells of it, and the task that finds that it failed.
+type Unanswered = Arc<Mutex<Option<Asked>>>;
+
+fn take(unanswered: &Unanswered) -> Option<Asked> {
+    unanswered.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// An event that has come to its end, and what is to be said about it. Of a send it is said when its turn comes, not when it is ready.
@@ -229,11 +275,12 @@ type Answered = (Asked, Reply);
 
 enum Handled {
     Done(Answered),
-    UnderWay(BoxFuture<'static, Answered>),
+    /// A send; nothing if it was answered when it was told.
+    UnderWay(BoxFuture<'static, Option<Answered>>),
 }
 
-/// Handles one event. A panic is answered like any failure.
-async fn handle(session: &Arc<Session>, event: ClientEvent, argument: Option<&RawValue>, mut asked: Asked) -> Handled {
+/// Handles one event; a send gets this number. A panic is answered like any failure.
+async fn handle(session: &Arc<Session>, event: ClientEvent, argument: Option<&RawValue>, mut asked: Asked, number: u64) -> Handled {
     let payload = match event {
         // Asks nothing, so it may come without an argument.
         ClientEvent::GetStats => {
@@ -244,41 +291,50 @@ async fn handle(session: &Arc<Session>, event: ClientEvent, argument: Option<&Ra
     let payload = match payload {
         Ok(payload) => payload,
         // A send that failed at once still waits for its turn behind the sends before it.
-        Err(e) if event == ClientEvent::SendMessage => return Handled::UnderWay(futures_util::future::ready((asked, Err(e))).boxed()),
+        Err(e) if event == ClientEvent::SendMessage => return Handled::UnderWay(ready(Some((asked, Err(e)))).boxed()),
         Err(e) => return Handled::Done((asked, Err(e))),
     };
     let named = |names: &[&str]| payload.text(names).ok().flatten().map(str::to_owned);
     (asked.conversation_id, asked.call_id) = (named(&["conversationId"]), named(&["callId"]));
     if event == ClientEvent::SendMessage {
-        return Handled::UnderWay(match caught(messages::send_message(session, &payload)).await {
-            Ok(sent) => caught(sent).map(move |reply| (asked, reply)).boxed(),
-            Err(e) => futures_util::future::ready((asked, Err(e))).boxed(),
+        let asked: Unanswered = Arc::new(Mutex::new(Some(asked)));
+        let told = {
+            let (session, asked) = (Arc::clone(session), Arc::clone(&asked));
+            move |reply| session.mailbox().answer_in_turn(&session, number, &asked, reply)
+        };
+        let left = move |outcome: Result<Option<Answered>>| outcome.unwrap_or_else(|e| take(&asked).map(|asked| (asked, Err(e))));
+        return Handled::UnderWay(match caught(messages::send_message(session, &payload, told)).await {
+            Ok(sent) => caught(sent).map(left).boxed(),
+            Err(e) => ready(left(Err(e))).boxed(),
         });
     }
     let reply = caught(answer(session, event, &payload)).await;
     Handled::Done((asked, reply))
 }
 
+/// What happens often is part of the draining task; the rest has its room while it runs, or every task would be as large as the largest
+/// of them, and a task is made for nearly every event.
 async fn answer(session: &Session, event: ClientEvent, payload: &Payload) -> Reply {
     match event {
-        ClientEvent::JoinConversation => messages::join_conversation(session, payload).await,
-        ClientEvent::LeaveConversation => messages::leave_conversation(session, payload).await,
-        ClientEvent::SendMessage => messages::send_message(session, payload).await?.await,
         ClientEvent::TypingStart => messages::set_typing(session, payload, true).await,
         ClientEvent::TypingStop => messages::set_typing(session, payload, false).await,
         ClientEvent::MarkRead => messages::mark_read(session, payload).await,
-        ClientEvent::History => messages::history(session, payload).await,
-        ClientEvent::Sync => messages::sync(session, payload).await,
-        ClientEvent::DeleteMessage => messages::delete_message(session, payload).await,
         ClientEvent::GetStats => messages::get_stats(session),
-        ClientEvent::RefreshAuth => session.refresh(payload).await,
-        ClientEvent::InitiateCall => calls::initiate(session, payload).await,
-        ClientEvent::AcceptCall => calls::accept(session, payload).await,
-        ClientEvent::RejectCall => calls::act(session, payload, CallAction::Reject).await,
-        ClientEvent::ConnectCall => calls::act(session, payload, CallAction::Connect).await,
-        ClientEvent::EndCall => calls::act(session, payload, CallAction::End).await,
-        ClientEvent::CallToken => calls::renew_token(session, payload).await,
-        ClientEvent::BareCall => calls::bare(session, payload).await,
+        ClientEvent::SendMessage => Box::pin(messages::send_message(session, payload, |reply| reply)).await?.await?,
+        ClientEvent::JoinConversation => Box::pin(messages::join_conversation(session, payload)).await,
+        ClientEvent::LeaveConversation => Box::pin(messages::leave_conversation(session, payload)).await,
+        ClientEvent::History => Box::pin(messages::history(session, payload)).await,
+        ClientEvent::Sync => Box::pin(messages::sync(session, payload)).await,
+        ClientEvent::DeleteMessage => Box::pin(messages::delete_message(session, payload)).await,
+        ClientEvent::RefreshAuth => Box::pin(session.refresh(payload)).await,
+        ClientEvent::GetPresence => Box::pin(presence::get(session, payload)).await,
+        ClientEvent::InitiateCall => Box::pin(calls::initiate(session, payload)).await,
+        ClientEvent::AcceptCall => Box::pin(calls::accept(session, payload)).await,
+        ClientEvent::RejectCall => Box::pin(calls::act(session, payload, CallAction::Reject)).await,
+        ClientEvent::ConnectCall => Box::pin(calls::act(session, payload, CallAction::Connect)).await,
+        ClientEvent::EndCall => Box::pin(calls::act(session, payload, CallAction::End)).await,
+        ClientEvent::CallToken => Box::pin(calls::renew_token(session, payload)).await,
+        ClientEvent::BareCall => Box::pin(calls::bare(session, payload)).await,
     }
 }
 

@@ -1,6 +1,5 @@
 //! `dm:*`: read the payload, call one service, give the answer.
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde_json::json;
@@ -59,12 +58,15 @@ pub(super) async fn leave_conversation(session: &Session, payload: &Payload) -> 
     ok_body(&json!({ "conversationId": text }))
 }
 
-/// The message has its place in the order when this returns; the answer comes later.
-pub(super) async fn send_message(session: &Session, payload: &Payload) -> Result<BoxFuture<'static, Reply>> {
+/// The message has its place in the order when this returns; `then` gets the answer right after the message was told.
+pub(super) async fn send_message<T: Send + 'static>(
+    session: &Session,
+    payload: &Payload,
+    then: impl FnOnce(Reply) -> T + Send + 'static,
+) -> Result<BoxFuture<'static, Result<T>>> {
     let named = payload.text(&["conversationId"])?.map(str::to_owned);
     let send = wire::send_message(payload, named, Some(session.connection().clone()))?;
-    let sent = session.services().messaging().send_message(&session.user(), send).await?;
-    Ok(sent.map(|sent| ok_body(&SendBody::new(&sent?))).boxed())
+    session.services().messaging().send_message_then(&session.user(), send, |sent| then(ok_body(&SendBody::new(&sent)))).await
 }
 
 pub(super) async fn set_typing(session: &Session, payload: &Payload, typing: bool) -> Reply {

@@ -9,6 +9,7 @@ mod mailbox;
 mod messages;
 mod outlet;
 mod pace;
+mod presence;
 mod reply;
 mod session;
 
@@ -68,6 +69,13 @@ pub struct HandshakeCredentials {
     pub admin_key: Option<String>,
 }
 
+impl HandshakeCredentials {
+    /// Whether the handshake had none of them.
+    pub fn is_empty(&self) -> bool {
+        self.authorization.is_none() && self.admin_key.is_none()
+    }
+}
+
 /// Serves the default namespace. Called once, before the listener starts.
 pub fn register(io: &SocketIo, handlers: Handlers) {
     let handlers = Arc::new(handlers);
@@ -96,6 +104,12 @@ impl Handlers {
             Ok(user) => self.services.sessions().admit(&user).await.map(|()| user).map_err(Error::from),
             Err(refusal) => Err(refusal),
         };
+        let outcome = admitted.as_ref().err().map_or("ok", Error::code);
+        let metrics = &self.services.core().metrics;
+        metrics.handshakes.with_label_values(&[outcome]).inc();
+        if let Err(Error::Auth(refused)) = &admitted {
+            metrics.refused_credentials.with_label_values(&[Error::from(*refused).code()]).inc();
+        }
         match admitted {
             Ok(user) => {
                 let expected = self.services.expect(&user).await;

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use socketioxide::extract::SocketRef;
 use socketioxide::{SendError, SocketError};
 
-use crate::delivery::{Outlet, Undelivered};
+use crate::delivery::{Outlet, Transport, Undelivered};
 use crate::transport::{Link, Links};
 
 /// Sends to a socket while it is attached. Cheap to clone.
@@ -68,12 +68,13 @@ impl SocketOutlet {
 
 impl Outlet for SocketOutlet {
     fn send(&self, event: &str, payload: &RawValue) -> Result<(), Undelivered> {
-        let socket = self.0.socket.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let bytes = event.len() + payload.get().len();
         if self.link().is_some_and(|link| !link.say(bytes)) {
             return Err(Undelivered::Full);
         }
-        socket.ok_or(Undelivered::Closed)?.emit(event, payload).map_err(|e| match e {
+        // Held while it is queued, which never waits: sockets of one room are told from several threads, and each copy would be counted.
+        let socket = self.0.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        socket.as_ref().ok_or(Undelivered::Closed)?.emit(event, payload).map_err(|e| match e {
             SendError::Socket(SocketError::InternalChannelFull) => Undelivered::Full,
             SendError::Socket(SocketError::Closed) | SendError::Serialize(_) => Undelivered::Closed,
         })
@@ -81,5 +82,13 @@ impl Outlet for SocketOutlet {
 
     fn close(&self) {
         self.0.links.end(&self.0.session, self.0.first_link.as_ref());
+    }
+
+    fn transport(&self) -> Transport {
+        if self.link().is_some() { Transport::Websocket } else { Transport::Polling }
+    }
+
+    fn socket_id(&self) -> &str {
+        &self.0.session
     }
 }

@@ -1,11 +1,13 @@
 //! Answers to events: the ack if the client asked for one, and for failures also the error events.
 
+use std::time::Instant;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 use socketioxide::extract::AckSender;
 use tracing::{error, warn};
 
-use crate::delivery::{Audience, Failure, ServerEvent};
+use crate::delivery::{Audience, Cut, Failure, ServerEvent};
 use crate::error::{Error, Result};
 
 use super::session::Session;
@@ -13,12 +15,13 @@ use super::session::Session;
 /// The body of a positive ack.
 pub(super) type Reply = Result<Box<RawValue>>;
 
-/// What is being answered.
+/// What is being answered. The event is one of the protocol, unless it is ignored.
 pub(super) struct Asked {
     pub event: String,
     pub conversation_id: Option<String>,
     pub call_id: Option<String>,
     pub ack: AckSender,
+    began: Instant,
 }
 
 #[derive(Serialize)]
@@ -35,11 +38,15 @@ struct Refusal<'a> {
 
 impl Asked {
     pub fn new(event: String, ack: AckSender) -> Self {
-        Self { event, conversation_id: None, call_id: None, ack }
+        Self { event, conversation_id: None, call_id: None, ack, began: Instant::now() }
     }
 
     /// Answers exactly once.
     pub fn answer(self, session: &Session, reply: Reply) {
+        let metrics = session.metrics();
+        let outcome = reply.as_ref().err().map_or("ok", Error::code);
+        metrics.events.with_label_values(&[self.event.as_str(), outcome]).inc();
+        metrics.event_seconds.with_label_values(&[self.event.as_str()]).observe(self.began.elapsed().as_secs_f64());
         match reply {
             Ok(body) => {
                 session.outlet().note_said(body.get().len());
@@ -54,7 +61,7 @@ impl Asked {
             // Without the answer the client knows nothing of what became of its request; reconnecting makes it ask again.
             if !matches!(e, socketioxide::SendError::Socket(socketioxide::SocketError::Closed)) {
                 warn!(connection.id = %session.connection().id(), "an answer could not be queued; closing the connection");
-                session.delivery().close(session.connection());
+                session.delivery().close(session.connection(), Cut::FullBuffer);
             }
         }
     }
@@ -81,6 +88,8 @@ impl Asked {
     /// An event nobody handles: an ack if one was asked for, and nothing else, because the apps send such events to other servers.
     pub fn ignore(self, session: &Session) {
         let unknown = Error::UnknownEvent;
+        // Never the name itself: anybody may send any.
+        session.metrics().events.with_label_values(&["unknown", unknown.code()]).inc();
         let message = unknown.to_string();
         self.send_ack(session, &Refusal { ok: false, code: unknown.code(), message: &message, retry_after_ms: None, retryable: None });
     }

@@ -11,6 +11,7 @@ use tracing::info;
 use crate::auth::CurrentUser;
 use crate::delivery::{Connection, Delivery, Departure, Origin};
 use crate::error::Error;
+use crate::metrics::Metrics;
 use crate::services::limits::Limited;
 use crate::services::{Held, Services};
 use crate::transport::counted_as;
@@ -81,7 +82,14 @@ impl Session {
     pub(super) fn close(&self, departure: Departure) {
         self.closed.store(true, Ordering::SeqCst);
         self.tidy_up(departure);
-        info!(connection.id = %self.connection.id(), participant = %self.user().participant(), "a client left");
+        let reason = match departure {
+            _ if self.connection.was_cut() => "cut",
+            Departure::OnPurpose => "on_purpose",
+            Departure::Dropped => "dropped",
+            Departure::Silent => "silent",
+        };
+        self.metrics().disconnects.with_label_values(&[reason]).inc();
+        info!(connection.id = %self.connection.id(), participant = %self.user().participant(), reason, "a client left");
     }
 
     /// Puts the connection on a newer token of the same person, so that it need not reconnect when the old one ends.
@@ -116,6 +124,10 @@ impl Session {
 
     pub(super) fn services(&self) -> &Services {
         &self.handlers.services
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.services().core().metrics
     }
 
     pub(super) fn delivery(&self) -> &Delivery {

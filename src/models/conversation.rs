@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -12,19 +13,19 @@ use super::time::Timestamp;
 
 /// The text a conversation is known by: the canonical key of its two participants, or the free text an older program gave it.
 ///
-/// `^[A-Za-z0-9_~-]{1,140}$`. Source: docs/protocol.md#conversation-ids.
+/// `^[A-Za-z0-9_~-]{1,140}$`. Cheap to clone, for it is handed on with every message. Source: docs/protocol.md#conversation-ids.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConversationKey(String);
+pub struct ConversationKey(Arc<str>);
 
 impl ConversationKey {
     /// Checks the syntax of a client's text; `None` if it can name nothing.
     pub fn parse(text: &str) -> Option<Self> {
         let legal = (1..=140).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'~' | b'-'));
-        legal.then(|| Self(text.to_owned()))
+        legal.then(|| Self(text.into()))
     }
 
     /// A key read from a stored document, where older programs enforced no syntax.
-    pub fn stored(text: impl Into<String>) -> Self {
+    pub fn stored(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
 
@@ -72,7 +73,7 @@ impl Serialize for ConversationKey {
 
 impl<'de> Deserialize<'de> for ConversationKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self)
+        String::deserialize(deserializer).map(Self::stored)
     }
 }
 
@@ -113,7 +114,7 @@ impl Pair {
     pub fn key(&self) -> ConversationKey {
         use ParticipantKind::{Admin, Astrologer, User};
         let (a, b) = (self.0.id().replace('_', "~"), self.1.id().replace('_', "~"));
-        ConversationKey(match (self.0.kind(), self.1.kind()) {
+        ConversationKey::stored(match (self.0.kind(), self.1.kind()) {
             (Admin, Astrologer) => format!("admin_{b}"),
             (Admin, _) => format!("admin_user_{b}"),
             (User, Astrologer) => format!("user_{a}_{b}"),

@@ -52,7 +52,8 @@ macro_rules! document_id {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                // A page of history has hundreds of them: no detour by the formatter.
+                serializer.serialize_str(text_of(&hex(&self.0)))
             }
         }
 
@@ -93,13 +94,21 @@ fn parse_hex(text: &str) -> Option<[u8; 12]> {
 }
 
 fn write_hex(bytes: &[u8; 12], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str(text_of(&hex(bytes)))
+}
+
+fn text_of(digits: &[u8; 24]) -> &str {
+    std::str::from_utf8(digits).unwrap_or_default()
+}
+
+fn hex(bytes: &[u8; 12]) -> [u8; 24] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = [0u8; 24];
     for (i, byte) in bytes.iter().enumerate() {
         text[2 * i] = DIGITS[usize::from(byte >> 4)];
         text[2 * i + 1] = DIGITS[usize::from(byte & 15)];
     }
-    f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+    text
 }
 
 /// Makes document ids and the `createdAt` that belongs to them; neither ever goes backwards within a process.

@@ -1,6 +1,7 @@
 //! Who takes part: an id together with its kind. The same id of two kinds is two people.
 
 use std::fmt;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -46,11 +47,11 @@ impl fmt::Display for ParticipantKind {
     }
 }
 
-/// One person: kind and id together.
+/// One person: kind and id together. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Participant {
     kind: ParticipantKind,
-    id: String,
+    id: Arc<str>,
 }
 
 impl Participant {
@@ -58,17 +59,18 @@ impl Participant {
     pub fn new(kind: ParticipantKind, id: &str) -> Option<Self> {
         let legal = (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         let reserved = id == SHARED_ADMIN_ID && kind != ParticipantKind::Admin;
-        (legal && !reserved).then(|| Self { kind, id: id.to_owned() })
+        (legal && !reserved).then(|| Self { kind, id: id.into() })
     }
 
     /// A person read from a stored document, where older programs enforced no syntax.
-    pub fn stored(kind: ParticipantKind, id: impl Into<String>) -> Self {
+    pub fn stored(kind: ParticipantKind, id: impl Into<Arc<str>>) -> Self {
         Self { kind, id: id.into() }
     }
 
     /// The identity all admins share.
     pub fn shared_admin() -> Self {
-        Self { kind: ParticipantKind::Admin, id: SHARED_ADMIN_ID.to_owned() }
+        static ID: LazyLock<Arc<str>> = LazyLock::new(|| SHARED_ADMIN_ID.into());
+        Self { kind: ParticipantKind::Admin, id: Arc::clone(&ID) }
     }
 
     /// Admin, astrologer or user.

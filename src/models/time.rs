@@ -50,35 +50,56 @@ impl Timestamp {
         Self::from_millis(self.as_millis().saturating_add(i64::try_from(length.as_millis()).unwrap_or(i64::MAX)))
     }
 
+    /// The smallest document id of this second: ids begin with the time, so what was made at or after it has this one or a larger one.
+    pub fn first_id(self) -> [u8; 12] {
+        let second = u32::try_from(self.0.div_euclid(1000).max(0)).unwrap_or(u32::MAX);
+        let mut id = [0; 12];
+        id[..4].copy_from_slice(&second.to_be_bytes());
+        id
+    }
+
     /// How long ago `earlier` was; zero when it lies in the future.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 }
 
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Timestamp {
+    fn text(self) -> [u8; 24] {
         let nanos = i128::from(self.0) * 1_000_000;
         // Outside the years 0 to 9999 there is no text a client could read.
         let at = OffsetDateTime::from_unix_timestamp_nanos(nanos).ok().filter(|at| at.year() >= 0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let (date, clock) = (at.date(), at.time());
-        write!(
-            f,
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-            date.year(),
-            u8::from(date.month()),
-            date.day(),
-            clock.hour(),
-            clock.minute(),
-            clock.second(),
-            clock.millisecond()
-        )
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        put(&mut text[0..4], date.year().unsigned_abs());
+        put(&mut text[5..7], u32::from(u8::from(date.month())));
+        put(&mut text[8..10], u32::from(date.day()));
+        put(&mut text[11..13], u32::from(clock.hour()));
+        put(&mut text[14..16], u32::from(clock.minute()));
+        put(&mut text[17..19], u32::from(clock.second()));
+        put(&mut text[20..23], u32::from(clock.millisecond()));
+        text
+    }
+}
+
+/// Writes a number with as many digits as there is room for.
+fn put(room: &mut [u8], mut number: u32) {
+    for digit in room.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(std::str::from_utf8(&self.text()).unwrap_or_default())
     }
 }
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        // Each message has three of them: no detour by the formatter.
+        serializer.serialize_str(std::str::from_utf8(&self.text()).unwrap_or_default())
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Account {
     pub session_id: Option<String>,
     /// Whether the account may not be used.
     pub is_suspended: bool,
+    /// Whether the astrologer has switched himself on; absent where nobody keeps that.
+    pub is_switched_on: Option<bool>,
 }
 
 /// What an audit entry is about.

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::conversation::{Conversation, ConversationKey, LastMessage};
 use super::ids::{ConversationId, MessageId};
+use super::media::MediaId;
 use super::message::{Message, MessageStatus, MessageType};
 use super::participant::{Participant, ParticipantKind};
 use super::time::Timestamp;
@@ -32,6 +33,8 @@ pub struct MessageView<'a> {
     message_type: MessageType,
     #[serde(skip_serializing_if = "Option::is_none")]
     media_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    media_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     media_size: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "whole_if_whole")]
@@ -85,6 +88,7 @@ impl<'a> MessageView<'a> {
             content: &message.content,
             message_type: message.message_type,
             media_url: message.media.url.as_deref(),
+            media_id: message.media.url.as_deref().and_then(MediaId::of_address).map(|id| id.to_string()),
             media_size: message.media.size_bytes,
             media_duration: message.media.duration_seconds,
             thumbnail_url: message.media.thumbnail_url.as_deref(),

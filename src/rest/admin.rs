@@ -1,5 +1,6 @@
 //! What only admins do: relations and sessions.
 
+use axum::Extension;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -7,7 +8,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::error::Error;
-use crate::models::{Participant, ParticipantKind};
+use crate::models::{Participant, ParticipantKind, Timestamp};
+use crate::transport::{ClientAddress, counted_as};
 use crate::wire;
 
 use super::RestState;
@@ -15,6 +17,17 @@ use super::error::Failure;
 use super::extract::{Admin, Body};
 
 type Answer = Result<Response, Failure>;
+
+/// POST `/api/admin/login`: `{adminKey}`; says whether it is one, as the dashboard asks before it keeps the key.
+pub(super) async fn login(state: State<RestState>, address: Option<Extension<ClientAddress>>, body: Body) -> Answer {
+    let key = body.0.require_text(&["adminKey"])?;
+    let guard = state.services.guard();
+    let address = address.map(|Extension(client)| counted_as(client.0));
+    guard.check_attempt(key, true, address)?;
+    state.verifier.verify_admin_key(key).inspect_err(|_| guard.note_refused(key, true, address))?;
+    let data = json!({ "authenticated": true, "adminKey": key, "loginAt": Timestamp::now() });
+    Ok(Json(json!({ "success": true, "data": data })).into_response())
+}
 
 /// POST `/api/admin/relations`: `{userId, astrologerId, consultationId?}`; 201 if it is new.
 pub(super) async fn relate(state: State<RestState>, Admin(admin): Admin, body: Body) -> Answer {

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::models::view::{ConversationView, MessageView};
 use crate::models::{Conversation, ConversationId, Pair, Participant, ParticipantKind};
 use crate::services::conversations::OpenConversation;
-use crate::services::history::{History, HistoryRequest, Reading};
+use crate::services::history::Reading;
 use crate::store::ConversationPage;
 use crate::wire::{self, Payload};
 
@@ -56,12 +56,15 @@ async fn open_and_show(state: &RestState, user: &CurrentUser, other: Participant
         conversation: ConversationView<'a>,
         messages: Vec<MessageView<'a>>,
     }
-    let data = WithMessages {
-        conversation: ConversationView::new(&conversation, user.participant()),
-        messages: MessageView::all(&history.messages, key),
-    };
-    let bare = ConversationView::new(&conversation, user.participant());
-    counted(state, user, &json!({ "success": true, "data": data, "conversation": bare }))
+    #[derive(Serialize)]
+    struct Opened<'a> {
+        success: bool,
+        data: WithMessages<'a>,
+        conversation: ConversationView<'a>,
+    }
+    let shown = || ConversationView::new(&conversation, user.participant());
+    let data = WithMessages { conversation: shown(), messages: MessageView::all(&history.messages, key) };
+    counted(state, user, &Opened { success: true, data, conversation: shown() })
 }
 
 /// GET `/api/admin/conversations/{astrologerId}/messages`.
@@ -84,24 +87,40 @@ async fn page(state: &RestState, user: &CurrentUser, conversation: &str, query: 
     let _turn = state.services.guard().limits.turn().await;
     let history = state.services.messaging().history(user, conversation, &ask).await?;
     let data = MessageView::all(&history.messages, conversation);
-    counted(state, user, &json!({ "success": true, "data": data, "pagination": pagination(&history, &ask) }))
+    let pagination = Pagination::new(ask.page, ask.limit, history.total, history.has_more);
+    counted(state, user, &Page { success: true, data, pagination })
 }
 
-/// An answer with messages in it, if the asker may have that much.
-fn counted(state: &RestState, user: &CurrentUser, body: &Value) -> Answer {
-    let body = body.to_string();
+/// A page of whatever.
+#[derive(Serialize)]
+struct Page<T> {
+    success: bool,
+    data: Vec<T>,
+    pagination: Pagination,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Pagination {
+    page: u64,
+    limit: usize,
+    total: u64,
+    pages: u64,
+    has_more: bool,
+}
+
+impl Pagination {
+    fn new(page: u64, limit: usize, total: u64, has_more: bool) -> Self {
+        Self { page, limit, total, pages: total.div_ceil(limit as u64), has_more }
+    }
+}
+
+/// An answer with messages in it, if the asker may have that much. Written at once: a tree of values first would cost as much again as
+/// reading the page.
+fn counted(state: &RestState, user: &CurrentUser, body: &impl Serialize) -> Answer {
+    let body = serde_json::to_vec(body).map_err(Error::internal)?;
     state.services.guard().limits.count_answer(user, body.len())?;
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
-}
-
-fn pagination(history: &History, ask: &HistoryRequest) -> Value {
-    json!({
-        "page": ask.page,
-        "limit": ask.limit,
-        "total": history.total,
-        "pages": history.total.div_ceil(ask.limit as u64),
-        "hasMore": history.has_more,
-    })
 }
 
 /// POST `/api/admin/conversations/{astrologerId}/messages`.
@@ -138,10 +157,7 @@ pub(super) async fn list(state: State<RestState>, Asker(user): Asker, query: Que
     let skip = (page - 1).saturating_mul(limit as u64);
     let list = state.services.conversations().list(&user, &ConversationPage { before: before.transpose()?, skip, limit }).await?;
     let data: Vec<_> = list.items.iter().map(|c| ConversationView::new(c, user.participant())).collect();
-    let pagination = json!({
-        "page": page, "limit": limit, "total": list.total, "pages": list.total.div_ceil(limit as u64), "hasMore": list.has_more,
-    });
-    counted(&state, &user, &json!({ "success": true, "data": data, "pagination": pagination }))
+    counted(&state, &user, &Page { success: true, data, pagination: Pagination::new(page, limit, list.total, list.has_more) })
 }
 
 /// POST `/api/conversations`: opens the conversation with a recipient; 201 if it is new.

@@ -36,9 +36,12 @@ fn status(error: &Error) -> StatusCode {
         Error::Auth(_) => StatusCode::UNAUTHORIZED,
         Error::InvalidPayload(_) | Error::InvalidId(_) | Error::SelfConversationBlocked | Error::UnknownEvent => StatusCode::BAD_REQUEST,
         Error::ContentTooLong { .. } | Error::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        Error::ConversationNotFound | Error::MessageNotFound | Error::CallNotFound | Error::NotFound => StatusCode::NOT_FOUND,
+        Error::ConversationNotFound | Error::MessageNotFound | Error::CallNotFound | Error::MediaNotFound | Error::NotFound => {
+            StatusCode::NOT_FOUND
+        }
         Error::DmJoinForbidden | Error::NotRelated | Error::Forbidden(_) => StatusCode::FORBIDDEN,
         Error::Conflict(_) | Error::CallNotRinging | Error::CallOver | Error::AnsweredElsewhere => StatusCode::CONFLICT,
+        Error::MediaRefused(_) => StatusCode::UNPROCESSABLE_ENTITY,
         Error::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
         Error::Overloaded { .. } | Error::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -25,6 +25,16 @@ impl FromRequestParts<RestState> for Asker {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &RestState) -> Result<Self, Failure> {
+        let asked = Self::authenticate(parts, state).await;
+        if let Err(Failure(refused @ Error::Auth(_))) = &asked {
+            state.services.core().metrics.refused_credentials.with_label_values(&[refused.code()]).inc();
+        }
+        asked
+    }
+}
+
+impl Asker {
+    async fn authenticate(parts: &Parts, state: &RestState) -> Result<Self, Failure> {
         let header = |name: &str| parts.headers.get(name).map(|value| value.to_str().map_err(|_| AuthError::Invalid)).transpose();
         let address = parts.extensions.get::<ClientAddress>().map(|client| client.0);
         let address = address.map(counted_as);

@@ -31,12 +31,32 @@ impl Default for Readiness {
     }
 }
 
+impl Readiness {
+    /// How long this runs.
+    pub(super) fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// Whether the store takes writes, as it was half a second ago at most.
+pub(super) async fn is_writable(state: &RestState) -> bool {
+    let mut last = state.readiness.last.lock().await;
+    match *last {
+        Some((at, writable)) if at.elapsed() < FRESH_FOR => writable,
+        _ => {
+            let writable = state.services.core().store.check_writable().await.is_ok();
+            *last = Some((Instant::now(), writable));
+            writable
+        }
+    }
+}
+
 /// `GET /health`: the process runs. Says nothing about the store.
 pub(super) async fn live(State(state): State<RestState>) -> Json<Value> {
     let core = state.services.core();
     Json(json!({
         "status": "ok",
-        "uptime": state.readiness.started.elapsed().as_secs(),
+        "uptime": state.readiness.uptime().as_secs(),
         "timestamp": Timestamp::now(),
         "socketio": { "totalConnections": core.delivery.connections() },
         "mongodb": core.store.engine() == "mongodb",
@@ -49,16 +69,7 @@ pub(super) async fn ready(State(state): State<RestState>) -> Result<Json<Value>,
     if state.draining.load(Ordering::SeqCst) {
         return Err(Error::unavailable("the server is going down").into());
     }
-    let mut last = state.readiness.last.lock().await;
-    let writable = match *last {
-        Some((at, writable)) if at.elapsed() < FRESH_FOR => writable,
-        _ => {
-            let writable = state.services.core().store.check_writable().await.is_ok();
-            *last = Some((Instant::now(), writable));
-            writable
-        }
-    };
-    if writable {
+    if is_writable(&state).await {
         let core = state.services.core();
         let mut answer = json!({ "status": "ready", "store": core.store.engine() });
         if let Some(bus) = &core.bus {

@@ -6,17 +6,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use hyper::upgrade::OnUpgrade;
 
 use crate::error::Error;
 use crate::handlers::HandshakeCredentials;
+use crate::metrics::Metrics;
+use crate::observability::Notice;
 use crate::rest;
 use crate::transport::{ClientAddress, Link, Links, TrustedProxies, engine_query};
 
 use super::handshakes::HandshakeRate;
-use super::notice::Notice;
 
 /// State of the gate.
 pub struct Gate {
@@ -34,6 +36,8 @@ pub struct Gate {
     pub proxies: TrustedProxies,
     /// Tells the operator when `rate` turns clients away.
     pub too_often: Notice,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The gate as a middleware.
@@ -61,12 +65,14 @@ impl Gate {
     fn refuse_handshake(&self, request: &Request) -> Option<Response> {
         // A plain 503 and no Socket.IO refusal: that one would stop the client from trying again.
         if self.draining.load(Ordering::SeqCst) {
+            self.count_refused("DRAINING");
             return Some(StatusCode::SERVICE_UNAVAILABLE.into_response());
         }
         // CORS keeps a page from reading answers, but not from opening a websocket. Apps that are no page send no Origin.
         if let (Some(allowed), Some(origin)) = (&self.origins, request.headers().get(header::ORIGIN))
             && !allowed.contains(origin)
         {
+            self.count_refused("ORIGIN");
             return Some(rest::refusal(Error::Forbidden("this origin may not connect".into())));
         }
         // Counted last, so that pages of others cannot use up what an address may do.
@@ -76,8 +82,14 @@ impl Gate {
             return None;
         }
         let retry_after = rate.check(address).err()?;
+        self.count_refused("RATE_LIMITED");
+        self.metrics.limit_hits.with_label_values(&["handshakes"]).inc();
         self.too_often.give(|| format!("{address} begins sessions faster than HANDSHAKES_PER_MINUTE allows and is refused"));
         Some(rest::refusal(Error::RateLimited { retry_after }))
+    }
+
+    fn count_refused(&self, outcome: &str) {
+        self.metrics.handshakes.with_label_values(&[outcome]).inc();
     }
 
     async fn let_through(&self, request: Request, next: Next) -> Response {
@@ -102,17 +114,36 @@ fn engine_error(code: u8, message: &str) -> Response {
     (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// Takes credentials and cookies out of the headers, and copies what stays: the library keeps the first request of a session as
-/// long as the session lives, and the parts of it would keep the whole read buffer.
+/// Headers the library asks for, and the one the session does.
+const KEPT_HEADERS: [HeaderName; 3] = [header::SEC_WEBSOCKET_KEY, header::CONTENT_TYPE, header::USER_AGENT];
+
+/// Copies the little of a request that is asked for later: the library keeps the first request of a session as long as the session
+/// lives, and any part that came from the read buffer would keep all of that, 8 KiB of every connection. So would axum's note of the
+/// original URI. Credentials are kept apart from the headers, cookies not at all.
 fn lightened(request: Request) -> Request {
     let (mut parts, body) = request.into_parts();
     let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let credentials = HandshakeCredentials { authorization: text("authorization"), admin_key: text("x-admin-key") };
-    let kept = parts.headers.iter().filter(|(name, _)| !matches!(name.as_str(), "authorization" | "x-admin-key" | "cookie"));
-    parts.headers = kept.filter_map(|(name, value)| Some((name.clone(), HeaderValue::from_bytes(value.as_bytes()).ok()?))).collect();
+    let kept = || KEPT_HEADERS.into_iter().filter_map(|name| parts.headers.get(&name).map(|value| (name, value)));
+    // By default there is room for six.
+    let mut headers = HeaderMap::with_capacity(kept().count());
+    for (name, value) in kept() {
+        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+            headers.insert(name, value);
+        }
+    }
+    parts.headers = headers;
     if let Ok(uri) = parts.uri.to_string().parse() {
         parts.uri = uri;
     }
-    parts.extensions.insert(credentials);
+    let mut extensions = Extensions::new();
+    let given = &mut parts.extensions;
+    given.remove::<OnUpgrade>().map(|upgrade| extensions.insert(upgrade));
+    given.remove::<ClientAddress>().map(|address| extensions.insert(address));
+    given.remove::<Arc<Link>>().map(|link| extensions.insert(link));
+    if !credentials.is_empty() {
+        extensions.insert(credentials);
+    }
+    parts.extensions = extensions;
     Request::from_parts(parts, body)
 }

@@ -3,7 +3,6 @@
 pub mod gate;
 pub mod handshakes;
 mod memory;
-pub mod notice;
 
 use std::convert::Infallible;
 use std::io;
@@ -25,10 +24,11 @@ use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
 use crate::app::App;
+use crate::delivery::Cut;
 use crate::error::Error;
+use crate::observability::Notice;
 use crate::rest;
 use crate::transport::{Admission, GuardedIo, Link, Place, Places, TrustedProxies};
-use notice::Notice;
 
 /// How long a client may take for the headers of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -233,7 +233,7 @@ async fn drain(app: &App) {
     for _ in 0..steps {
         // Transports are cut, not namespaces left: the clients then reconnect by themselves, and what they sent before is still handled.
         for connection in delivery.all_connections().into_iter().take(at_once) {
-            delivery.close(&connection);
+            delivery.close(&connection, Cut::Draining);
         }
         if delivery.connections() == 0 {
             return;
@@ -247,7 +247,7 @@ async fn shut_down(app: App, closing: &CancellationToken) {
     // Whoever came in the last instant.
     let delivery = Arc::clone(&app.services.core().delivery);
     for connection in delivery.all_connections() {
-        delivery.close(&connection);
+        delivery.close(&connection, Cut::Draining);
     }
     if tokio::time::timeout(CLOSING, app.services.close()).await.is_err() {
         warn!("the store did not finish in time");

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::models::MessageType;
+use crate::models::media::MediaId;
 use crate::models::message::Media;
 
 /// Unicode code points a text may have. Source: docs/protocol.md#limits.
@@ -45,6 +46,7 @@ pub struct Content {
     message_type: MessageType,
     text: String,
     media: Media,
+    attachment: Option<MediaId>,
 }
 
 impl Content {
@@ -53,6 +55,15 @@ impl Content {
     /// Control characters other than newline and tab are removed; everything else stays as written. Text may be empty only beside media.
     /// Errors: `CONTENT_TOO_LONG`; `INVALID_PAYLOAD` for a missing text, an address that is not `https`, or a kind only the server makes.
     pub fn parse(message_type: MessageType, text: &str, media: Media) -> Result<Self> {
+        Self::parse_all(message_type, text, media, None)
+    }
+
+    /// The same with a file of this server, which decides the kind; text may then be empty too.
+    pub fn parse_with_attachment(message_type: MessageType, text: &str, media: Media, attachment: MediaId) -> Result<Self> {
+        Self::parse_all(message_type, text, media, Some(attachment))
+    }
+
+    fn parse_all(message_type: MessageType, text: &str, media: Media, attachment: Option<MediaId>) -> Result<Self> {
         if matches!(message_type, MessageType::CallLog | MessageType::System) {
             return Err(Error::invalid(format!("messageType {} is made by the server only", message_type.as_str())));
         }
@@ -60,8 +71,8 @@ impl Content {
         if text.chars().count() > MAX_CONTENT_CHARS {
             return Err(Error::ContentTooLong { limit: MAX_CONTENT_CHARS });
         }
-        if text.trim().is_empty() && media.url.is_none() {
-            return Err(Error::invalid("content is required unless there is a mediaUrl"));
+        if text.trim().is_empty() && media.url.is_none() && attachment.is_none() {
+            return Err(Error::invalid("content is required unless there is a mediaUrl or mediaId"));
         }
         for (name, url) in [("mediaUrl", &media.url), ("thumbnailUrl", &media.thumbnail_url)] {
             if url.as_deref().is_some_and(|url| !is_https(url)) {
@@ -71,7 +82,7 @@ impl Content {
         if media.size_bytes.is_some_and(|n| n < 0) || media.duration_seconds.is_some_and(|n| !n.is_finite() || n < 0.0) {
             return Err(Error::invalid("mediaSize and mediaDuration must not be negative"));
         }
-        Ok(Self { message_type, text, media })
+        Ok(Self { message_type, text, media, attachment })
     }
 
     /// Errors: `INVALID_PAYLOAD` if its media come from anywhere else.
@@ -82,6 +93,11 @@ impl Content {
             }
         }
         Ok(())
+    }
+
+    /// The file of this server it carries.
+    pub fn attachment(&self) -> Option<MediaId> {
+        self.attachment
     }
 
     /// Its parts: kind, text and media.

@@ -30,7 +30,7 @@ const CACHED_MEMBERSHIPS: u64 = 100_000;
 pub struct Conversations {
     core: Core,
     /// By the text that names it, and for other names also by who may use them. Only what never changes is kept here.
-    known: Cache<(Option<Participant>, String), Arc<Membership>>,
+    known: Cache<(Option<Participant>, ConversationKey), Arc<Membership>>,
     profiles: Profiles,
     pub(super) guard: Guard,
 }
@@ -116,7 +116,7 @@ impl Conversations {
         let may_see = |m: &Membership| asker.kind() == ParticipantKind::Admin || m.is_participant(asker);
         let text = key.as_str();
         for owner in [None, Some(asker.identity())] {
-            if let Some(known) = self.known.get(&(owner, text.to_owned())).filter(|m| may_see(m)) {
+            if let Some(known) = self.known.get(&(owner, key.clone())).filter(|m| may_see(m)) {
                 return Ok(Some(known));
             }
         }
@@ -128,23 +128,23 @@ impl Conversations {
             found = store.find_conversation(&Lookup::Id(id)).await?;
         }
         if let Some(conversation) = found {
-            let known = self.remember(text, None, &conversation);
+            let known = self.remember(key, None, &conversation);
             if may_see(&known) {
                 return Ok(Some(known));
             }
         }
         let alias = store.find_conversation(&Lookup::Alias(key.clone(), asker.identity())).await?;
-        Ok(alias.map(|conversation| self.remember(text, Some(asker.identity()), &conversation)))
+        Ok(alias.map(|conversation| self.remember(key, Some(asker.identity()), &conversation)))
     }
 
     /// Keeps what was read of a conversation elsewhere.
     pub(super) fn note(&self, conversation: &Conversation) {
-        self.remember(conversation.key().as_str(), None, conversation);
+        self.remember(conversation.key(), None, conversation);
     }
 
-    fn remember(&self, text: &str, owner: Option<Participant>, conversation: &Conversation) -> Arc<Membership> {
+    fn remember(&self, name: &ConversationKey, owner: Option<Participant>, conversation: &Conversation) -> Arc<Membership> {
         let known = Arc::new(conversation.membership());
-        self.known.insert((owner, text.to_owned()), Arc::clone(&known));
+        self.known.insert((owner, name.clone()), Arc::clone(&known));
         known
     }
 
@@ -181,12 +181,12 @@ impl Conversations {
         };
         let opened = self.core.store.open_conversation(new).await?;
         self.core.delivery.opened(&key);
-        let known = self.remember(key.as_str(), None, &opened.conversation);
+        let known = self.remember(&key, None, &opened.conversation);
         if let Some(alias) = alias {
             let participants: Vec<_> = known.identities().collect();
             // The name may mean two conversations of somebody from now on.
             for person in &participants {
-                self.known.invalidate(&(Some(person.clone()), alias.as_str().to_owned()));
+                self.known.invalidate(&(Some(person.clone()), alias.clone()));
             }
             self.core.delivery.admit_waiting(alias.as_str(), &key, &participants);
             let topics = participants.iter().cloned().map(Topic::Person).collect();
@@ -209,7 +209,7 @@ impl Conversations {
         let new = NewConversation { pair, profiles, context_type: "general".into(), context_id: None, alias: None, at: self.core.now() };
         let opened = self.core.store.open_conversation(new).await?;
         self.core.delivery.opened(&key);
-        Ok(self.remember(key.as_str(), None, &opened.conversation))
+        Ok(self.remember(&key, None, &opened.conversation))
     }
 
     /// Writes the sender's current name and picture into a conversation that still shows others.
@@ -235,7 +235,7 @@ impl Conversations {
     /// Another node has opened a conversation under a name of its own.
     pub(super) fn heard_opened(&self, alias: &str, key: &ConversationKey, participants: &[Participant]) {
         for person in participants {
-            self.known.invalidate(&(Some(person.clone()), alias.to_owned()));
+            self.known.invalidate(&(Some(person.clone()), ConversationKey::stored(alias)));
         }
         self.core.delivery.admit_waiting(alias, key, participants);
     }

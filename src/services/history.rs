@@ -1,11 +1,14 @@
 //! Paging and catching up: what was said, oldest first, as far as the asker may see it.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use moka::sync::Cache;
 
 use crate::auth::CurrentUser;
 use crate::error::{Error, Result};
-use crate::models::{Conversation, Membership, Message, MessageId, Timestamp};
-use crate::store::{Change, Lookup, MAX_PAGE, MessageQuery, Range, Which};
+use crate::models::{Conversation, ConversationId, Membership, Message, MessageId, Timestamp};
+use crate::store::{Change, Lookup, MAX_PAGE, MessageQuery, Messages, Range, Which};
 
 use super::conversations::Named;
 use super::limits::Limited;
@@ -16,6 +19,10 @@ use super::permissions::Operation;
 pub const MAX_HISTORY_PAGE: usize = 100;
 /// Where counting a conversation stops.
 pub const COUNT_CAP: u64 = 10_000;
+/// How long a count serves those who go on by cursor.
+const TOTALS_KEPT: Duration = Duration::from_secs(10);
+/// How many counts are kept.
+const MOST_TOTALS: u64 = 10_000;
 /// How many of the newest messages are looked through for changes.
 const CHANGES_AMONG: usize = 1_000;
 
@@ -55,7 +62,7 @@ pub struct History {
     pub total: u64,
     /// Whether there are more in the direction asked for.
     pub has_more: bool,
-    /// What the asker has left to read.
+    /// What the asker has left to read; 0 for [`Reading::Looks`].
     pub unread: u32,
 }
 
@@ -80,6 +87,14 @@ impl CatchUp {
     }
 }
 
+/// Counts of what somebody may see of a conversation, by his name in it.
+pub(super) type Totals = Cache<(ConversationId, String), u64>;
+
+/// None yet.
+pub(super) fn no_totals() -> Totals {
+    Cache::builder().max_capacity(MOST_TOTALS).time_to_live(TOTALS_KEPT).build()
+}
+
 impl Messaging {
     /// One page of a conversation. The first page asked by a participant marks everything addressed to him as read, if asked to.
     ///
@@ -94,10 +109,11 @@ impl Messaging {
             Named::Foreign(_) | Named::Unknown(_) => return Err(Error::ConversationNotFound),
         };
         let is_newest = ask.page <= 1 && ask.before.is_none() && ask.after.is_none();
-        let unread = if ask.reading == Reading::Reads && is_newest {
-            self.mark_known_read(user, &known, Which::AllUnread).await?.unread
-        } else {
-            self.current(&known).await?.unread_of(user.participant())
+        let unread = match ask.reading {
+            // Nobody is told.
+            Reading::Looks => 0,
+            Reading::Reads if is_newest => self.mark_known_read(user, &known, Which::AllUnread).await?.unread,
+            Reading::Reads | Reading::Receives => self.current(&known).await?.unread_of(user.participant()),
         };
         let range = match (ask.before, ask.after) {
             (Some(id), _) => Range::Before(id),
@@ -106,12 +122,34 @@ impl Messaging {
         };
         let query = self.query(user, &known, range, ask.limit.clamp(1, MAX_HISTORY_PAGE));
         let viewer = query.viewer.clone();
-        let page = self.core.store.messages(query).await?;
-        let total = self.core.store.count_messages(&known.handle, &viewer, COUNT_CAP).await?;
+        let range = query.range;
+        let mut page = self.core.store.messages(query).await?;
+        let total = self.total(&known, viewer, range, &page).await?;
+        page.items.iter_mut().for_each(|message| self.attachments.show(message));
         if ask.reading != Reading::Looks {
             self.note_handed_over(user, &known, &page.items);
         }
         Ok(History { conversation: Some(known), messages: page.items, total, has_more: page.has_more, unread })
+    }
+
+    /// How many messages the asker may see. The oldest page says it itself; whoever goes on by cursor sees what was counted for the page
+    /// before for a moment longer.
+    async fn total(&self, known: &Membership, viewer: String, range: Range, page: &Messages) -> Result<u64> {
+        let counted = (known.handle.id, viewer);
+        match range {
+            Range::Latest { skip } if !page.has_more && (skip == 0 || !page.items.is_empty()) => {
+                return Ok(skip.saturating_add(page.items.len() as u64).min(COUNT_CAP));
+            }
+            Range::Before(_) | Range::After(_) => {
+                if let Some(total) = self.totals.get(&counted) {
+                    return Ok(total);
+                }
+            }
+            Range::Latest { .. } => {}
+        }
+        let total = self.core.store.count_messages(&known.handle, &counted.1, COUNT_CAP).await?;
+        self.totals.insert(counted, total);
+        Ok(total)
     }
 
     /// What was said after a message, or the newest `limit` messages; and what changed since a time.
@@ -143,7 +181,8 @@ impl Messaging {
         let range = after.map_or(Range::Latest { skip: 0 }, Range::After);
         let query = self.query(user, &known, range, limit.clamp(1, MAX_PAGE));
         let viewer = query.viewer.clone();
-        let page = self.core.store.messages(query).await?;
+        let mut page = self.core.store.messages(query).await?;
+        page.items.iter_mut().for_each(|message| self.attachments.show(message));
         let changes = match since {
             Some(since) => Some(self.core.store.changes_since(&known.handle, &viewer, since, CHANGES_AMONG).await?),
             None => None,

@@ -15,7 +15,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::CurrentUser;
 use crate::error::{Error, Result};
+use crate::metrics::Metrics;
 use crate::models::{Participant, ParticipantKind};
+use crate::observability::Notice;
 
 use super::Core;
 use super::shared_limits::SharedLimits;
@@ -44,11 +46,40 @@ pub enum Limited {
     Other,
     /// KiB of messages in answers.
     AnswerKib,
+    /// Files announced.
+    Uploads,
+    /// KiB of files announced.
+    UploadKib,
 }
 
 impl Limited {
     /// All of them.
-    pub const ALL: [Self; 7] = [Self::Messages, Self::Calls, Self::Joins, Self::History, Self::Typing, Self::Other, Self::AnswerKib];
+    pub const ALL: [Self; 9] = [
+        Self::Messages,
+        Self::Calls,
+        Self::Joins,
+        Self::History,
+        Self::Typing,
+        Self::Other,
+        Self::AnswerKib,
+        Self::Uploads,
+        Self::UploadKib,
+    ];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::Calls => "calls",
+            Self::Joins => "joins",
+            Self::History => "history",
+            Self::Typing => "typing",
+            Self::Other => "other",
+            Self::AnswerKib => "answer_kib",
+            Self::Uploads => "uploads",
+            Self::UploadKib => "upload_kib",
+        }
+    }
 }
 
 /// So many in so long; at first as many as `burst` at once.
@@ -109,6 +140,10 @@ impl RateRules {
             // Faster than anybody types; each may ask the store, and a stop and a start are passed on at once.
             (Limited::Typing, _) => Allowance::new(120, 600, MINUTE),
             (Limited::History, _) => Allowance::new(60, 60, MINUTE),
+            (Limited::Uploads, Admin) => Allowance::new(60, 600, HOUR),
+            (Limited::Uploads, _) => Allowance::new(30, 120, HOUR),
+            (Limited::UploadKib, Admin) => Allowance::new(1024 * 1024, 10 * 1024 * 1024, HOUR),
+            (Limited::UploadKib, _) => Allowance::new(256 * 1024, 1024 * 1024, HOUR),
             (Limited::AnswerKib, _) => Allowance::new(16 * 1024, 60 * 1024, MINUTE),
         };
         if self.profile == RateProfile::Off {
@@ -139,6 +174,9 @@ pub struct Limits {
     guesses: Option<Arc<Guesses>>,
     turns: Arc<Semaphore>,
     shared: Option<SharedLimits>,
+    metrics: Arc<Metrics>,
+    /// One for each of [`Limited::ALL`], and one for admin keys.
+    notices: Arc<[Notice; Limited::ALL.len() + 1]>,
 }
 
 /// Who tries out admin keys. Tokens cannot be guessed, so those of the same address are not concerned.
@@ -165,7 +203,14 @@ impl Limits {
         let guesses = (core.rules.rates.profile != RateProfile::Off).then(Guesses::new).flatten().map(Arc::new);
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let shared = core.bus.as_ref().filter(|_| !counters.is_empty()).map(|bus| SharedLimits::start(core, bus.clone()));
-        let this = Self { people: Arc::new(counters), guesses, turns: Arc::new(Semaphore::new(cores.div_ceil(2))), shared };
+        let this = Self {
+            people: Arc::new(counters),
+            guesses,
+            turns: Arc::new(Semaphore::new(cores.div_ceil(2))),
+            shared,
+            metrics: Arc::clone(&core.metrics),
+            notices: Arc::default(),
+        };
         if !this.people.is_empty() {
             let (limits, stop) = (this.clone(), core.stop.clone());
             core.tasks.spawn(async move {
@@ -204,11 +249,21 @@ impl Limits {
         self.count_n(user, Limited::AnswerKib, NonZeroU32::new(kib).unwrap_or(NonZeroU32::MIN))
     }
 
+    /// Counts a file of this many bytes. Errors: `RATE_LIMITED`; it must not be taken then.
+    pub fn count_upload(&self, user: &CurrentUser, bytes: u64) -> Result<()> {
+        let kib = u32::try_from(bytes.div_ceil(KIB as u64)).unwrap_or(u32::MAX);
+        self.count_n(user, Limited::UploadKib, NonZeroU32::new(kib).unwrap_or(NonZeroU32::MIN))
+    }
+
     /// Checks that a key of this address may be looked at. Errors: `RATE_LIMITED`.
     pub fn check_key_attempt(&self, address: Option<IpAddr>) -> Result<()> {
         let (Some(guesses), Some(address)) = (&self.guesses, address) else { return Ok(()) };
         let since = guesses.blocked.get(&address).map(|at| at.elapsed()).filter(|since| *since < MINUTE);
-        since.map_or(Ok(()), |since| Err(Error::RateLimited { retry_after: MINUTE - since }))
+        since.map_or(Ok(()), |since| {
+            self.metrics.limit_hits.with_label_values(&["admin_keys"]).inc();
+            self.notices[Limited::ALL.len()].give(|| format!("{address} tries out admin keys and has to wait"));
+            Err(Error::RateLimited { retry_after: MINUTE - since })
+        })
     }
 
     /// Counts a wrong key of this address.
@@ -227,7 +282,11 @@ impl Limits {
             None => counter.take(&who, n),
             Some(shared) => shared.check(&who, what).and_then(|()| counter.take(&who, n)).inspect(|()| shared.note(who, what, n.get())),
         };
-        taken.map_err(|retry_after| Error::RateLimited { retry_after })
+        taken.map_err(|retry_after| {
+            self.metrics.limit_hits.with_label_values(&[what.as_str()]).inc();
+            self.notices[what as usize].give(|| format!("{} reached the limit for {}", user.participant(), what.as_str()));
+            Error::RateLimited { retry_after }
+        })
     }
 
     /// Asks what somebody who is about to come has spent on other nodes lately.

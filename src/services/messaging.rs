@@ -1,9 +1,10 @@
 //! Sending, reading and deleting messages: durable first, heard second.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use futures_util::TryFutureExt;
+use futures_util::FutureExt;
+use tracing::{debug, info};
 
 use crate::auth::CurrentUser;
 use crate::delivery::{Audience, Connection, ConnectionId, Mark, MessageDeleted, MessagesRead, ServerEvent};
@@ -13,12 +14,15 @@ use crate::models::{Call, ConversationKey, Membership, Message, MessageId, Messa
 use crate::store::{DeleteMessage, MarkRead, Pending, ReadMarks, Sent, Which};
 
 use super::Core;
+use super::attachments::Attachments;
 use super::content::Content;
 use super::conversations::{Conversations, Named, OpenConversation, message_id};
+use super::history::{self, Totals};
 use super::limits::Limited;
 use super::nodes::Note;
 use super::ordered::OrderedLanes;
 use super::permissions::{Operation, Standing};
+use super::push::Push;
 use super::receipts::Receipts;
 use super::rejoin::{self, Recent, Rejoin};
 use super::typing::TypingIndicators;
@@ -34,11 +38,14 @@ pub const CALL_LOG_ID: &str = "call_log:";
 pub struct Messaging {
     pub(super) core: Core,
     pub(super) conversations: Conversations,
+    pub(super) attachments: Attachments,
     pub(super) receipts: Receipts,
     typing: TypingIndicators,
     pub(super) lanes: Arc<OrderedLanes>,
     pub(super) recent: Recent,
     pub(super) rejoin: Rejoin,
+    pub(super) totals: Totals,
+    push: Push,
 }
 
 /// Whom a client says it writes to.
@@ -133,10 +140,11 @@ struct Addressed {
 }
 
 impl Messaging {
-    pub(super) fn start(core: Core, conversations: Conversations, typing: TypingIndicators) -> Self {
+    pub(super) fn start(core: Core, conversations: Conversations, attachments: Attachments, typing: TypingIndicators, push: Push) -> Self {
         let lanes = Arc::new(OrderedLanes::start(&core));
         let (rejoin, returning) = Rejoin::new(&core);
-        let this = Self { receipts: Receipts::start(&core), core, conversations, typing, lanes, recent: Recent::new(), rejoin };
+        let (receipts, totals) = (Receipts::start(&core), history::no_totals());
+        let this = Self { receipts, core, conversations, attachments, typing, lanes, recent: Recent::new(), rejoin, totals, push };
         rejoin::start(&this, returning);
         this
     }
@@ -147,6 +155,27 @@ impl Messaging {
     /// Errors: `CONVERSATION_NOT_FOUND`, `MESSAGE_NOT_FOUND` (reply), `FORBIDDEN`, `SELF_CONVERSATION_BLOCKED`, `INVALID_PAYLOAD`; later
     /// `CONFLICT`, `OVERLOADED`, `UNAVAILABLE`. Source: docs/protocol.md#dm-send_message.
     pub async fn send_message(&self, user: &CurrentUser, send: SendMessage) -> Result<Pending<SentMessage>> {
+        self.send_message_then(user, send, |sent| sent).await
+    }
+
+    /// The same; `then` runs right after the message was told, before anything that is stored after it is told. It must not wait.
+    pub async fn send_message_then<T: Send + 'static>(
+        &self,
+        user: &CurrentUser,
+        send: SendMessage,
+        then: impl FnOnce(SentMessage) -> T + Send + 'static,
+    ) -> Result<Pending<T>> {
+        let begun = self.begin_send(user, send, then).await;
+        // What comes later is counted where it is stored: whoever asked may have gone by then.
+        begun.inspect_err(|refused| self.core.metrics.messages.with_label_values(&[refused.code()]).inc())
+    }
+
+    async fn begin_send<T: Send + 'static>(
+        &self,
+        user: &CurrentUser,
+        send: SendMessage,
+        then: impl FnOnce(SentMessage) -> T + Send + 'static,
+    ) -> Result<Pending<T>> {
         self.conversations.guard.limits.count(user, Limited::Messages)?;
         send.content.require_media_from(&self.core.rules.media_hosts)?;
         let Addressed { known, recipient, called } = self.address(user, &send).await?;
@@ -156,7 +185,11 @@ impl Messaging {
         }
         self.conversations.refresh_profile(user, &known).await?;
 
-        let (message_type, content, media) = send.content.into_parts();
+        let attachment = send.content.attachment();
+        let (mut message_type, content, mut media) = send.content.into_parts();
+        if let Some(id) = attachment {
+            (message_type, media) = self.attachments.attach(user, &known, id, media).await?;
+        }
         let new = NewMessage {
             conversation: known.handle.clone(),
             sender: user.participant().clone(),
@@ -176,17 +209,20 @@ impl Messaging {
         self.lanes.enqueue(
             &known.handle.key.clone(),
             || self.append(new),
-            move |sent| {
+            move |mut sent| {
+                this.attachments.show(&mut sent.message);
                 let message = Arc::new(sent.message);
                 let inside = from.as_ref().and_then(|c| this.core.delivery.spelling_of(c, known.key()));
                 let spelling = inside.map(|s| s.to_string()).or(called).unwrap_or_else(|| known.key().as_str().to_owned());
                 if sent.fresh {
                     this.recent.note_told(message.id);
+                    // Not info: at thousands a second the lines would cost too much. `samvad_messages_total` counts them.
+                    debug!(message.id = %message.id, conversation.key = %known.key(), participant = %message.sender, "a message was sent");
                 }
                 if sent.fresh || sent.maybe_unheard {
                     this.tell(&known, &message, from.as_deref(), &spelling);
                 }
-                SentMessage { message, fresh: sent.fresh, spelling }
+                then(SentMessage { message, fresh: sent.fresh, spelling })
             },
         )
     }
@@ -194,9 +230,17 @@ impl Messaging {
     /// Stores a message. Who comes back asks for what was stored in doubt, too.
     fn append(&self, new: NewMessage) -> Pending<Sent> {
         let (recent, key, at) = (self.recent.clone(), new.conversation.key.clone(), new.at);
+        let (metrics, queued) = (Arc::clone(&self.core.metrics), Instant::now());
         let sending = self.core.store.send_message(new);
-        Box::pin(sending.inspect_err(move |e| {
-            if e.is_retryable() {
+        Box::pin(sending.inspect(move |outcome| {
+            metrics.send_commit_seconds.observe(queued.elapsed().as_secs_f64());
+            let word = match outcome {
+                Ok(sent) if sent.fresh => "stored",
+                Ok(_) => "repeated",
+                Err(e) => e.code(),
+            };
+            metrics.messages.with_label_values(&[word]).inc();
+            if outcome.as_ref().is_err_and(Error::is_retryable) {
                 recent.note_at(&key, at);
             }
         }))
@@ -256,7 +300,8 @@ impl Messaging {
             return Ok(Addressed { known, recipient: other, called });
         }
         let open = OpenConversation { recipient: other.clone(), context_type: "general".into(), context_id: None };
-        let (conversation, _) = self.conversations.open_called(user, open, alias).await?;
+        // Rare, and larger than all the rest of sending.
+        let (conversation, _) = Box::pin(self.conversations.open_called(user, open, alias)).await?;
         Ok(Addressed { known: Arc::new(conversation.membership()), recipient: other, called })
     }
 
@@ -281,6 +326,7 @@ impl Messaging {
         if in_room.includes(&message.recipient) || elsewhere.includes(&message.recipient) {
             self.receipts.delivered_message(&known.handle, message);
         }
+        self.push.message(message, in_room.includes(&message.recipient));
     }
 
     /// Stores what a conversation shows of a call that is over, once per call, and emits it to both sides and the room.
@@ -343,6 +389,11 @@ impl Messaging {
             at,
         };
         let ReadMarks { ids, unread } = self.core.store.mark_read(mark).await?;
+        self.core.metrics.messages_read.inc_by(ids.len() as u64);
+        if !ids.is_empty() {
+            // Not info, as above.
+            debug!(conversation.key = %known.key(), participant = %user.participant(), messages = ids.len(), "messages were read");
+        }
         for message_ids in ids.chunks(READ_IDS_PER_EVENT) {
             let event = ServerEvent::MessagesRead(MessagesRead {
                 message_ids: message_ids.to_vec(),
@@ -405,10 +456,13 @@ impl Messaging {
             }
             DeleteScope::Everyone => {
                 self.require_may_delete(user, &found)?;
+                // Before its message: were it the other way round, a crash between them would keep the file for ever.
+                self.attachments.erase(&found).await?;
                 self.core.store.delete_message(delete).await?.ok_or(Error::MessageNotFound)?;
                 self.core.delivery.emit(&Audience::room(known.key()).and_people(known.identities()), &event);
             }
         }
+        info!(message.id = %id, conversation.key = %known.key(), participant = %user.participant(), scope = scope.as_str(), "a message was deleted");
         Ok(id)
     }
 

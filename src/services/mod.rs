@@ -1,5 +1,7 @@
 //! The rules. No socket, no HTTP and no database type appears here; a service asks the store, then delivery.
 
+pub mod analytics;
+pub mod attachments;
 pub mod audit;
 mod batches;
 pub mod calling;
@@ -7,20 +9,26 @@ pub mod content;
 pub mod conversations;
 pub mod guard;
 pub mod history;
+pub mod inbox;
 pub mod limits;
+pub mod media_links;
 pub mod media_tokens;
 pub mod messaging;
 mod neighbours;
 mod nodes;
 mod ordered;
+mod outbox;
 pub mod permissions;
 pub mod presence;
+pub mod presence_changes;
 mod profiles;
+pub mod push;
 mod receipts;
 mod rejoin;
 pub mod relations;
 pub mod sessions;
 mod shared_limits;
+pub mod stock;
 pub mod typing;
 
 use std::sync::Arc;
@@ -33,6 +41,7 @@ use crate::auth::CurrentUser;
 pub use crate::bus::Held;
 use crate::bus::{Bus, Topic};
 use crate::delivery::{Connection, Delivery, Departure};
+use crate::metrics::Metrics;
 use crate::models::{ProcessId, Timestamp};
 use crate::store::Store;
 
@@ -50,6 +59,8 @@ pub struct Core {
     pub process: ProcessId,
     /// The way to other nodes; none when this is the only one.
     pub bus: Option<Bus>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// The wall clock.
     pub clock: Clock,
     /// Owner of the services' background tasks.
@@ -86,8 +97,12 @@ pub struct Rules {
     pub relation_check: relations::RelationCheck,
     /// `MEDIA_HOSTS`.
     pub media_hosts: content::MediaHosts,
+    /// Of attachments.
+    pub media: attachments::MediaRules,
     /// Of calls.
     pub calls: calling::CallRules,
+    /// `PUSH_MESSAGES`, and where things are sent to.
+    pub push: push::PushRules,
 }
 
 impl Default for Rules {
@@ -98,7 +113,9 @@ impl Default for Rules {
             rates: limits::RateRules::default(),
             relation_check: relations::RelationCheck::default(),
             media_hosts: content::MediaHosts::default(),
+            media: attachments::MediaRules::default(),
             calls: calling::CallRules::default(),
+            push: push::PushRules::default(),
         }
     }
 }
@@ -110,12 +127,17 @@ pub struct Services(Arc<Inner>);
 struct Inner {
     core: Core,
     conversations: conversations::Conversations,
+    attachments: attachments::Attachments,
     messaging: messaging::Messaging,
     typing: typing::TypingIndicators,
     calling: calling::Calling,
     presence: presence::PresenceBook,
+    presence_changes: presence_changes::PresenceChanges,
     sessions: sessions::Sessions,
     guard: guard::Guard,
+    inbox: inbox::Inbox,
+    analytics: analytics::Analytics,
+    push: push::Push,
 }
 
 impl Services {
@@ -127,11 +149,32 @@ impl Services {
         let relations = relations::Relations::new(core.clone(), audit.clone());
         let guard = guard::Guard { limits: limits::Limits::start(&core), relations, audit: audit.clone() };
         let sessions = sessions::Sessions::start(&core, audit);
+        let (push, rings) = push::Push::start(&core, presence.clone(), guard.limits.clone());
+        let presence_changes = presence_changes::PresenceChanges::start(&core, guard.clone(), profiles.clone(), push.clone());
         let conversations = conversations::Conversations::new(core.clone(), profiles.clone(), guard.clone());
         let typing = typing::TypingIndicators::new(core.clone());
-        let messaging = messaging::Messaging::start(core.clone(), conversations.clone(), typing.clone());
-        let calling = calling::Calling::start(core.clone(), messaging.clone(), profiles, presence.clone(), guard.clone());
-        let services = Self(Arc::new(Inner { core, conversations, messaging, typing, calling, presence, sessions, guard }));
+        let attachments = attachments::Attachments::start(&core, conversations.clone());
+        let messaging = messaging::Messaging::start(core.clone(), conversations.clone(), attachments.clone(), typing.clone(), push.clone());
+        let calling =
+            calling::Calling::start(core.clone(), messaging.clone(), profiles.clone(), presence.clone(), guard.clone(), push.clone());
+        calling.hear_of_rings(rings);
+        let analytics = analytics::Analytics::new(core.clone(), guard.clone(), profiles.clone());
+        let inbox = inbox::Inbox::new(core.clone(), messaging.clone(), calling.clone(), presence.clone(), profiles, guard.clone());
+        let services = Self(Arc::new(Inner {
+            core,
+            conversations,
+            attachments,
+            messaging,
+            typing,
+            calling,
+            presence,
+            presence_changes,
+            sessions,
+            guard,
+            inbox,
+            analytics,
+            push,
+        }));
         nodes::start(&services);
         services
     }
@@ -144,6 +187,11 @@ impl Services {
     /// Conversations: finding, opening, joining, listing.
     pub fn conversations(&self) -> &conversations::Conversations {
         &self.0.conversations
+    }
+
+    /// Files that messages carry.
+    pub fn attachments(&self) -> &attachments::Attachments {
+        &self.0.attachments
     }
 
     /// Messages: sending, reading, deleting, paging.
@@ -161,9 +209,29 @@ impl Services {
         &self.0.calling
     }
 
+    /// Who is there, and who is told.
+    pub fn presence(&self) -> &presence_changes::PresenceChanges {
+        &self.0.presence_changes
+    }
+
     /// Which credentials are still good.
     pub fn sessions(&self) -> &sessions::Sessions {
         &self.0.sessions
+    }
+
+    /// Conversations and calls in one list.
+    pub fn inbox(&self) -> &inbox::Inbox {
+        &self.0.inbox
+    }
+
+    /// The figures of the dashboard.
+    pub fn analytics(&self) -> &analytics::Analytics {
+        &self.0.analytics
+    }
+
+    /// What is told outside of the sockets: phones and the webhook.
+    pub fn push(&self) -> &push::Push {
+        &self.0.push
     }
 
     /// Limits, relations and the audit trail.
@@ -184,6 +252,7 @@ impl Services {
         self.0.core.delivery.connect(connection);
         self.0.sessions.opened(connection, user);
         self.0.presence.came(connection.identity());
+        self.0.presence_changes.came(connection.identity());
         self.0.calling.came(connection);
         self.0.messaging.give_back_rooms(connection);
     }
@@ -195,6 +264,7 @@ impl Services {
         self.0.core.delivery.disconnect(connection, departure);
         self.0.calling.hung_up(connection);
         if self.0.presence.went(connection.identity()) {
+            self.0.presence_changes.went(connection.identity());
             self.0.calling.went(connection.identity());
         }
     }

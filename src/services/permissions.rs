@@ -42,11 +42,15 @@ pub enum Operation {
     TakePartUnnamed,
     /// Looking at a call.
     ShowCall,
+    /// Looking at an inbox.
+    ReadInbox,
+    /// Marking what is in an inbox, and writing and calling from it; whom one reaches is decided besides.
+    KeepInbox,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Open,
         Self::ListOwn,
         Self::Administer,
@@ -63,6 +67,8 @@ impl Operation {
         Self::TakePart,
         Self::TakePartUnnamed,
         Self::ShowCall,
+        Self::ReadInbox,
+        Self::KeepInbox,
     ];
 }
 
@@ -122,6 +128,9 @@ pub const fn access(operation: Operation) -> [Answer; 4] {
         Operation::Answer | Operation::TakePart => [Yes, NotFound, NotFound, NotFound],
         Operation::TakePartUnnamed => [Yes, Nothing, Nothing, Nothing],
         Operation::ShowCall => [Yes, Audited, NotFound, NotFound],
+        // An inbox is named by the id of its owner, who may exist or not.
+        Operation::ReadInbox => [Yes, Audited, Forbidden, Forbidden],
+        Operation::KeepInbox => [Yes, Forbidden, Forbidden, Forbidden],
     }
 }
 

@@ -380,7 +380,8 @@ impl Messaging {
                 let audience = Audience::connection(connection.id()).about(&key).called(Some(&spelling));
                 let newest = this.recent.told();
                 let missed = page.items.into_iter().filter(|m| unheard.covers(m, newest) && !is_shown(&connection, m));
-                for message in missed {
+                for mut message in missed {
+                    this.attachments.show(&mut message);
                     let message = Arc::new(message);
                     let for_it = message.recipient.is_same_identity(connection.identity());
                     let reached = this.core.delivery.emit(&audience, &ServerEvent::MessageReceived(Arc::clone(&message)));

@@ -4,16 +4,18 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use moka::sync::Cache;
+use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::auth::CurrentUser;
 use crate::bus::Topic;
-use crate::delivery::{Connection, ConnectionId};
+use crate::delivery::{Connection, ConnectionId, Cut};
 use crate::error::{AuthError, Result};
 use crate::models::{Account, AuditAction, Participant, ParticipantKind, Revocation, Timestamp};
 
@@ -61,6 +63,26 @@ struct Inner {
 struct OpenSession {
     connection: Arc<Connection>,
     user: CurrentUser,
+    since: Timestamp,
+}
+
+/// A connected socket, for those who look after the server.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionView {
+    /// The id its client knows the socket by.
+    pub socket_id: String,
+    /// Whose it is.
+    pub user_id: String,
+    /// What he is.
+    pub user_type: ParticipantKind,
+    /// `websocket` or `polling`.
+    pub transport: &'static str,
+    /// When it was let in.
+    pub connected_at: Timestamp,
+    /// Where the client is, as far as the handshake told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
 }
 
 #[derive(Default)]
@@ -168,16 +190,48 @@ impl Sessions {
 
     /// A socket was let in.
     pub(super) fn opened(&self, connection: &Arc<Connection>, user: &CurrentUser) {
-        self.open().insert(connection.id(), OpenSession { connection: Arc::clone(connection), user: user.clone() });
+        let since = self.0.core.now();
+        self.open().insert(connection.id(), OpenSession { connection: Arc::clone(connection), user: user.clone(), since });
         // It may have been revoked while it was let in.
         if self.check_revoked(user).is_err() {
-            self.0.core.delivery.close(connection);
+            self.0.core.delivery.close(connection, Cut::Revoked);
         }
     }
 
     /// A socket is gone.
     pub(super) fn closed(&self, connection: ConnectionId) {
         self.open().remove(&connection);
+    }
+
+    /// Sockets of this node, the newest first, at most `limit`: of people of this type and with this id, where they are given.
+    /// Also how many there are. Who asks for somebody by id is noted in the audit trail.
+    ///
+    /// The caller has checked that an admin asks.
+    pub fn list(&self, admin: &CurrentUser, kind: Option<ParticipantKind>, id: Option<&str>, limit: usize) -> (Vec<SessionView>, usize) {
+        if let Some(id) = id {
+            let kind = kind.map_or("any", ParticipantKind::as_str);
+            self.0.audit.note(admin, AuditAction::Read, format!("sessions of {kind}:{id}"), None);
+        }
+        let asked_for = |user: &CurrentUser| {
+            let person = user.participant();
+            kind.is_none_or(|kind| person.kind() == kind) && id.is_none_or(|id| person.id() == id)
+        };
+        let mut found: Vec<(Timestamp, Arc<Connection>, Participant)> = {
+            let open = self.open();
+            let asked = open.values().filter(|session| asked_for(&session.user));
+            asked.map(|session| (session.since, Arc::clone(&session.connection), session.user.participant().clone())).collect()
+        };
+        found.sort_unstable_by_key(|(since, connection, _)| std::cmp::Reverse((*since, connection.id())));
+        let total = found.len();
+        let view = |(connected_at, connection, person): (Timestamp, Arc<Connection>, Participant)| SessionView {
+            socket_id: connection.socket_id().to_owned(),
+            user_id: person.id().to_owned(),
+            user_type: person.kind(),
+            transport: connection.transport().as_str(),
+            connected_at,
+            address: connection.address(),
+        };
+        (found.into_iter().take(limit).map(view).collect(), total)
     }
 
     /// Puts a connected socket on a newer credential of the same person. Returns when that one ends.
@@ -192,6 +246,7 @@ impl Sessions {
             return Err(AuthError::Invalid.into());
         }
         session.user = newer;
+        info!(connection.id = %connection, participant = %session.user.participant(), "a credential was renewed");
         Ok(expires_at)
     }
 
@@ -207,7 +262,7 @@ impl Sessions {
             revoked.unsaved.push(revocation.clone());
         }
         self.0.core.tell_nodes(vec![Topic::Everybody], || Notice::Revoked { person: revocation.person, until: revocation.until });
-        let closed = self.close_those(|session| session.user.participant() == person);
+        let closed = self.close_those(Cut::Revoked, |session| session.user.participant() == person);
         info!(participant = %person, sockets = closed, "sessions were revoked");
         self.0.audit.note(admin, AuditAction::Revoke, person.to_string(), None);
         self.save_revocations().await;
@@ -221,7 +276,7 @@ impl Sessions {
             let known = revoked.until.entry(person.clone()).or_insert(until);
             *known = (*known).max(until);
         }
-        let closed = self.close_those(|session| self.check_revoked(&session.user).is_err());
+        let closed = self.close_those(Cut::Revoked, |session| self.check_revoked(&session.user).is_err());
         info!(participant = %person, sockets = closed, "sessions were revoked on another node");
     }
 
@@ -249,7 +304,7 @@ impl Sessions {
                     revoked.loaded = true;
                 }
                 // Whoever came before they were known.
-                self.close_those(|session| self.check_revoked(&session.user).is_err());
+                self.close_those(Cut::Revoked, |session| self.check_revoked(&session.user).is_err());
             }
             Err(e) => warn!("revocations are not known yet: {e}"),
         }
@@ -265,10 +320,10 @@ impl Sessions {
         }
     }
 
-    fn close_those(&self, condition: impl Fn(&OpenSession) -> bool) -> usize {
+    fn close_those(&self, why: Cut, condition: impl Fn(&OpenSession) -> bool) -> usize {
         let found: Vec<Arc<Connection>> = self.open().values().filter(|s| condition(s)).map(|s| Arc::clone(&s.connection)).collect();
         for connection in &found {
-            self.0.core.delivery.close(connection);
+            self.0.core.delivery.close(connection, why);
         }
         found.len()
     }
@@ -291,7 +346,7 @@ impl Sessions {
             let is_over = |user: &CurrentUser| {
                 user.expires_at().is_some_and(|at| at <= now || user.issued_at().is_some_and(|issued| issued <= too_old))
             };
-            let ended = self.close_those(|session| is_over(&session.user));
+            let ended = self.close_those(Cut::EndedToken, |session| is_over(&session.user));
             if ended > 0 {
                 info!(sockets = ended, "sockets were closed because their tokens ended");
             }
@@ -317,7 +372,7 @@ impl Sessions {
             for id in ids {
                 self.0.accounts.insert(id.clone(), accounts.get(id).cloned());
             }
-            let closed = self.close_those(|session| {
+            let closed = self.close_those(Cut::Account, |session| {
                 let asked = account_of(&session.user).filter(|id| ids.iter().any(|asked| asked == id));
                 asked.is_some_and(|id| check_account(&session.user, accounts.get(id)).is_err())
             });

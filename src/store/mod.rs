@@ -3,19 +3,37 @@
 //! `sqlite` keeps one file, `mongo` keeps the documents the Node backend knows. The suite in `tests/it/store_contract.rs`
 //! runs every sentence below on both.
 
+pub mod analytics;
+pub mod devices;
+pub mod inbox;
+pub mod media;
 pub mod mongo;
+pub mod outbox;
+pub mod presence;
 pub mod sqlite;
 mod unsure;
+pub mod upkeep;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
+pub use devices::DeviceStore;
+pub use outbox::OutboxStore;
+
 use crate::error::{Error, Result};
+use crate::metrics::StoreMetrics;
 use crate::models::{
     Account, AuditAction, AuditEntry, Call, CallId, CallStatus, CallType, Conversation, ConversationHandle, ConversationKey, EndReason,
     Feedback, IdClock, KeptRooms, Message, MessageId, MessageStatus, NewCall, NewMessage, Notices, Pair, Participant, ParticipantKind,
     ProcessId, Profile, Relation, Revocation, Timestamp,
 };
+pub use media::MediaStore;
+pub use presence::PresenceStore;
+
+use analytics::AnalyticsStore;
+use inbox::InboxStore;
+
+pub use upkeep::{Load, Recount, UpkeepStore};
 
 /// A result that is on its way. The place in the store's order was taken when it was made, not when it is awaited.
 pub type Pending<T> = BoxFuture<'static, Result<T>>;
@@ -29,7 +47,7 @@ pub const MAX_ALIASES: usize = 8;
 ///
 /// Every change is durable when its result says so. `Unavailable` and `Overloaded` mean the caller may ask again.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: AnalyticsStore + DeviceStore + InboxStore + MediaStore + OutboxStore + PresenceStore + UpkeepStore {
     /// Returns the conversation of two identities, making it if there is none. Idempotent by key, also against another process.
     ///
     /// `alias` is added to its names unless it is there already or [`MAX_ALIASES`] are.
@@ -176,6 +194,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Checks that a write would succeed now.
     async fn check_writable(&self) -> Result<()>;
+
+    /// What the store measures itself, its queue as it is now.
+    fn metrics(&self) -> &StoreMetrics;
 
     /// The driver's name: `sqlite` or `mongodb`.
     fn engine(&self) -> &'static str;

@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
-use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::links::Link;
 use super::places::Place;
@@ -23,16 +22,13 @@ pub struct GuardedIo {
     link: Arc<Link>,
     // Here and not beside the HTTP connection: an upgraded stream outlives that.
     _place: Place,
-    // Reading and writing happen in different tasks after an upgrade; each needs a waker of its own.
-    cut_read: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    cut_write: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl GuardedIo {
     /// Guards `stream`; cutting `link` makes every later read and write fail. `place` is given back when the stream is dropped.
     pub fn new(stream: TcpStream, link: Arc<Link>, place: Place) -> Self {
-        Self { stream, link, _place: place, cut_read: None, cut_write: None, stalled: None }
+        Self { stream, link, _place: place, stalled: None }
     }
 
     fn note_written(&self, outcome: &Poll<io::Result<usize>>) {
@@ -49,7 +45,7 @@ impl GuardedIo {
             }
             return outcome;
         }
-        if poll_cut(&self.link, &mut self.cut_write, cx) {
+        if self.link.poll_cut_for_writer(cx) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let link = &self.link;
@@ -62,12 +58,6 @@ impl GuardedIo {
         self.link.cut();
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
-}
-
-/// Whether the link is cut; otherwise the task is woken when it is.
-fn poll_cut(link: &Link, cut: &mut Option<Pin<Box<WaitForCancellationFutureOwned>>>, cx: &mut Context<'_>) -> bool {
-    // Asked first, because a future that has completed must not be polled again.
-    link.is_cut() || cut.get_or_insert_with(|| Box::pin(link.when_cut())).as_mut().poll(cx).is_ready()
 }
 
 impl Drop for GuardedIo {
@@ -84,7 +74,7 @@ impl AsyncRead for GuardedIo {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let outcome = Pin::new(&mut this.stream).poll_read(cx, buf);
-        if outcome.is_pending() && poll_cut(&this.link, &mut this.cut_read, cx) {
+        if outcome.is_pending() && this.link.poll_cut_for_reader(cx) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         outcome

@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::Context;
 use std::time::{Duration, Instant};
 
+use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// How long an ended polling session is remembered; its engine session is gone by then.
 const REMEMBER_ENDED: Duration = Duration::from_secs(60);
@@ -29,7 +30,11 @@ const STALLED: Duration = Duration::from_secs(2);
 /// One accepted TCP connection.
 pub struct Link {
     peer: SocketAddr,
-    cut: CancellationToken,
+    cut: AtomicBool,
+    // Reading and writing happen in different tasks after an upgrade; each has a waker of its own. No cancellation token: every read and
+    // write asks, and it would take two locks each time.
+    reader: AtomicWaker,
+    writer: AtomicWaker,
     // A connection serves one websocket at most, and the note of it goes with the connection.
     websocket: OnceLock<WebsocketNote>,
     // What was said to the client and has not been written. An estimate: frames are a few bytes longer than what is said in them.
@@ -45,7 +50,9 @@ impl Link {
     pub fn new(peer: SocketAddr) -> Arc<Self> {
         Arc::new(Self {
             peer,
-            cut: CancellationToken::new(),
+            cut: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
+            writer: AtomicWaker::new(),
             websocket: OnceLock::new(),
             unwritten: AtomicUsize::new(0),
             wrote: Notify::new(),
@@ -61,12 +68,15 @@ impl Link {
 
     /// Makes every read and write of the connection fail from now on.
     pub fn cut(&self) {
-        self.cut.cancel();
+        self.cut.store(true, Ordering::SeqCst);
+        self.reader.wake();
+        self.writer.wake();
+        self.wrote.notify_waiters();
     }
 
     /// Whether it was cut.
     pub fn is_cut(&self) -> bool {
-        self.cut.is_cancelled()
+        self.cut.load(Ordering::SeqCst)
     }
 
     /// So many more bytes wait to be written. False if so many wait already that the client is to be given up.
@@ -108,15 +118,24 @@ impl Link {
             if self.unwritten.load(Ordering::Relaxed) <= BEHIND || self.is_cut() {
                 return;
             }
-            tokio::select! {
-                () = wrote => {}
-                () = self.cut.cancelled() => return,
-            }
+            wrote.await;
         }
     }
 
-    pub(super) fn when_cut(&self) -> WaitForCancellationFutureOwned {
-        self.cut.clone().cancelled_owned()
+    /// Whether it was cut; otherwise the task that reads is woken when it is.
+    pub(super) fn poll_cut_for_reader(&self, cx: &Context<'_>) -> bool {
+        self.poll_cut(&self.reader, cx)
+    }
+
+    /// The same for the task that writes.
+    pub(super) fn poll_cut_for_writer(&self, cx: &Context<'_>) -> bool {
+        self.poll_cut(&self.writer, cx)
+    }
+
+    fn poll_cut(&self, waker: &AtomicWaker, cx: &Context<'_>) -> bool {
+        // Asked after the waker is there, so that nothing falls between.
+        waker.register(cx.waker());
+        self.is_cut()
     }
 }
 

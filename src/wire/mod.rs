@@ -11,6 +11,7 @@ pub use calls::{
 };
 pub use payload::Payload;
 pub use requests::{
-    CatchUpRequest, catch_up, context, delete_scope, history, page, recipient, send_message, typing_conversation, which_messages,
+    CatchUpRequest, announce, catch_up, contact, context, delete_scope, device_tokens, history, inbox, page, person_type, recipient,
+    send_message, typing_conversation, wanted_people, which_messages,
 };
 pub use responses::{CatchUpBody, HistoryBody, SendBody, ok_body};

@@ -4,12 +4,19 @@ use std::sync::Arc;
 
 use crate::delivery::Connection;
 use crate::error::{Error, Result};
+use crate::models::inbox::InboxPosition;
+use crate::models::media::MediaId;
 use crate::models::message::Media;
-use crate::models::{MessageId, MessageType, ParticipantKind, Timestamp};
+use crate::models::participant::SHARED_ADMIN_ID;
+use crate::models::{MessageId, MessageType, Participant, ParticipantKind, Platform, Timestamp};
+use crate::services::attachments::Announce;
 use crate::services::content::Content;
 use crate::services::conversations::message_id;
 use crate::services::history::{HistoryRequest, MAX_HISTORY_PAGE, Reading};
+use crate::services::inbox::InboxRequest;
 use crate::services::messaging::{CALL_LOG_ID, DeleteScope, Recipient, SendMessage};
+use crate::services::presence_changes::{MAX_ASKED, Wanted};
+use crate::services::push::DeviceTokens;
 use crate::store::{MAX_PAGE, Which};
 
 use super::Payload;
@@ -39,10 +46,20 @@ pub fn send_message(payload: &Payload, conversation: Option<String>, from: Optio
     if client_message_id.as_ref().is_some_and(|id| id.starts_with(CALL_LOG_ID)) {
         return Err(Error::InvalidId(format!("a clientMessageId cannot begin with {CALL_LOG_ID}")));
     }
+    let content = match payload.text(&["mediaId"])? {
+        None => Content::parse(message_type, text, media)?,
+        Some(_) if media.url.is_some() || media.thumbnail_url.is_some() => {
+            return Err(Error::invalid("a message has a mediaId, or a mediaUrl and thumbnailUrl, not both"));
+        }
+        Some(id) => {
+            let id = MediaId::parse(id).ok_or_else(|| Error::InvalidId("a media id has 32 hex digits".into()))?;
+            Content::parse_with_attachment(message_type, text, media, id)?
+        }
+    };
     Ok(SendMessage {
         conversation,
         recipient: recipient(payload)?,
-        content: Content::parse(message_type, text, media)?,
+        content,
         reply_to: payload.message_id(&["replyTo", "replyToId"])?,
         client_message_id,
         from,
@@ -65,6 +82,32 @@ pub fn recipient(payload: &Payload) -> Result<Recipient> {
         }
     };
     Ok(Recipient { id: agreed(["recipientId", "calleeId"])?, kind })
+}
+
+/// `page`, `limit` and `cursor` of an inbox.
+pub fn inbox(payload: &Payload) -> Result<InboxRequest> {
+    let (page, limit) = page(payload)?;
+    let after = payload.text(&["cursor"])?.map(|text| InboxPosition::parse(text).ok_or_else(|| Error::invalid("this is no cursor")));
+    Ok(InboxRequest { page, limit, after: after.transpose()? })
+}
+
+/// `type` of a person, where an id alone does not say enough.
+pub fn person_type(payload: &Payload) -> Result<Option<ParticipantKind>> {
+    let word = payload.text(&["type", "userType"])?;
+    word.map(|word| ParticipantKind::parse(word).ok_or_else(|| Error::invalid("type must be admin, astrologer or user"))).transpose()
+}
+
+/// `contactId`, and `contactType` where it is not the kind of people one has to do with: users for astrologers, astrologers for the
+/// others, and support by its own id.
+pub fn contact(payload: &Payload, of: ParticipantKind) -> Result<Participant> {
+    let id = payload.require_text(&["contactId", "recipientId"])?;
+    let kind = match payload.text(&["contactType", "recipientType"])? {
+        Some(word) => ParticipantKind::parse(word).ok_or_else(|| Error::invalid("contactType must be admin, astrologer or user"))?,
+        None if id == SHARED_ADMIN_ID => ParticipantKind::Admin,
+        None if of == ParticipantKind::Astrologer => ParticipantKind::User,
+        None => ParticipantKind::Astrologer,
+    };
+    Participant::new(kind, id).ok_or_else(|| Error::InvalidId("contactId is not the id of such a contact".into()))
 }
 
 /// `contextType` and `contextId` of a conversation to be opened.
@@ -131,7 +174,38 @@ pub fn delete_scope(payload: &Payload) -> Result<DeleteScope> {
     }
 }
 
+/// `presence:get`: ids, each alone or as `type:id`, in a list or separated by commas. What can be nobody's id is left out.
+pub fn wanted_people(payload: &Payload) -> Result<Vec<Wanted>> {
+    let texts = payload.texts(&["ids"])?.ok_or_else(|| Error::invalid("ids is required"))?;
+    let ids: Vec<&str> = texts.iter().flat_map(|text| text.split(',')).map(str::trim).filter(|id| !id.is_empty()).collect();
+    if ids.len() > MAX_ASKED {
+        return Err(Error::invalid(format!("at most {MAX_ASKED} ids at once")));
+    }
+    let wanted = |id: &str| match id.split_once(':') {
+        Some((kind, id)) => Some(Wanted::Person(Participant::new(ParticipantKind::parse(kind)?, id)?)),
+        None => Some(Wanted::Id(id.to_owned())),
+    };
+    Ok(ids.into_iter().filter_map(wanted).collect())
+}
+
+/// `POST /api/media/uploads`.
+pub fn announce(payload: &Payload) -> Result<Announce> {
+    Ok(Announce {
+        conversation: payload.require_text(&["conversationId"])?.to_owned(),
+        name: payload.text(&["name", "fileName"])?.unwrap_or_default().to_owned(),
+        mime: payload.require_text(&["mimeType", "contentType"])?.to_owned(),
+        size_bytes: payload.number(&["size"], 1)?.ok_or_else(|| Error::invalid("size is required"))?,
+    })
+}
+
 /// The conversation of a typing event.
 pub fn typing_conversation(payload: &Payload) -> Result<&str> {
     payload.require_text(&["conversationId"])
+}
+
+/// `/api/fcm/register`.
+pub fn device_tokens(payload: &Payload) -> Result<DeviceTokens> {
+    let platform = payload.text(&["platform"])?.unwrap_or("android");
+    let platform = Platform::parse(platform).ok_or_else(|| Error::invalid("platform must be android, ios or web"))?;
+    DeviceTokens::new(platform, payload.text(&["fcmToken", "token"])?, payload.text(&["voipToken"])?)
 }

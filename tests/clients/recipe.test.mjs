@@ -26,7 +26,7 @@ onEveryStore((it) => {
       const shown = [];
       let retry;
       const retryLater = () => setTimeout(() => socket.connected && retry(), 50);
-      const run = new Function('socket', 'show', 'openKeys', 'retryLater', `${recipe}\nreturn () => openKeys.forEach((key) => catchUp(key).catch(retryLater));`);
+      const run = new Function('socket', 'show', 'openKeys', 'retryLater', `${recipe}\nreturn catchUpAll;`);
       retry = run(socket, (m) => shown.push(m._id), [key], retryLater);
       let cuts = 0;
       socket.on('disconnect', () => (cuts += 1));

@@ -59,6 +59,7 @@ fn events(message: &str, call: &str) -> Vec<(&'static str, Value, Vec<&'static s
         ("dm:delete_message", json!({ "messageId": message }), vec!["messageId", "conversationId", "scope"]),
         ("dm:leave_conversation", in_own, vec!["conversationId"]),
         ("get_stats", json!({}), vec!["any"]),
+        ("presence:get", json!({ "ids": ["a1"] }), vec!["ids"]),
         ("auth:refresh", json!({}), vec!["token"]),
         ("call:initiate", ring, vec!["calleeId", "recipientId", "calleeType", "recipientType", "callType", "consultationId"]),
     ];
@@ -201,7 +202,7 @@ async fn no_operator_in_a_path_query_or_body_matches_anything(store: Arc<dyn Sto
         "null",
     ];
     let mut requests: Vec<(&str, String, Option<Value>)> = Vec::new();
-    for (method, path, _) in samvad::rest::operations() {
+    for (method, path, _) in samvad::rest::operations().into_iter().filter(|(_, path, _)| *path != "/metrics") {
         for word in words {
             let path = path.replace("{id}", word).replace("{astrologer_id}", word);
             for field in ["page", "limit", "before", "after", "status", "callType", "markRead"] {

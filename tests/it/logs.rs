@@ -153,6 +153,72 @@ fn trail(folder: &Path, mongo: Option<&(String, String)>) -> String {
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
 }
 
+/// The lines with this text.
+fn lines_saying<'a>(log: &'a [serde_json::Value], text: &str) -> Vec<&'a serde_json::Value> {
+    log.iter().map(|line| &line["fields"]).filter(|fields| fields["message"] == text).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_thing_somebody_did_is_one_line_with_ids_and_a_limit_is_not_a_line_each_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("log");
+    let settings = [
+        ("RUST_LOG", "info,samvad::services::messaging=debug"),
+        ("LOG_FORMAT", "json"),
+        ("RATE_PROFILE", "default"),
+        ("LIMIT_MESSAGES_PER_MINUTE", "2"),
+    ];
+    let program = Program::start_logging_to(Stdio::from(File::create(&log).expect("a file")), folder.path(), None, &settings);
+    let mut user = Client::connect(&program.url, &token(ParticipantKind::User, "u1")).await;
+    let mut astrologer = Client::connect(&program.url, &token(ParticipantKind::Astrologer, "a1")).await;
+    let payload = json!({ "recipientId": "a1", "recipientType": "astrologer", "content": TEXT });
+    let first = user.call("dm:send_message", &payload).await["message"]["_id"].clone();
+    user.call("dm:send_message", &payload).await;
+    for _ in 0..3 {
+        assert_eq!(user.call("dm:send_message", &payload).await["code"], "RATE_LIMITED");
+    }
+    astrologer.call("dm:mark_read", &json!({ "conversationId": "user_u1_a1" })).await;
+    user.call("dm:delete_message", &json!({ "messageId": first, "scope": "everyone" })).await;
+    let ring = json!({ "calleeId": "a1", "calleeType": "astrologer", "callType": "voice" });
+    let call = user.call("call:initiate", &ring).await["callId"].clone();
+    astrologer.call("call:accept", &json!({ "callId": call })).await;
+    user.call("call:token", &json!({ "callId": call })).await;
+    user.call("call:end", &json!({ "callId": call })).await;
+    let Handshake::Refused(_) = Client::handshake(&program.url, &json!({ "token": "nonsense" })).await else { panic!("let in") };
+    user.raw("41").await;
+    let written = || std::fs::read_to_string(&log).expect("a log");
+    let left = async {
+        while !written().contains("a client left") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), left).await.expect("noted");
+    program.kill();
+
+    let text = written();
+    let log: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).expect("every line is JSON")).collect();
+    for (said, count) in [
+        ("a client connected", 2),
+        ("a client was refused", 1),
+        ("a message was sent", 2),
+        ("messages were read", 1),
+        ("a message was deleted", 1),
+        ("a call was begun", 1),
+        ("a media token was issued", 1),
+        ("a client left", 1),
+    ] {
+        assert_eq!(lines_saying(&log, said).len(), count, "{said}: {text}");
+    }
+    assert!(lines_saying(&log, "a message was sent").iter().all(|f| f["participant"] == "user:u1" && f["message.id"].is_string()));
+    assert_eq!(lines_saying(&log, "a message was deleted")[0]["message.id"], first);
+    assert!(lines_saying(&log, "a call moved on").iter().all(|f| f["call.id"] == call));
+    assert!(lines_saying(&log, "a call moved on").iter().any(|f| f["to"] == "ended"), "{text}");
+    let said = |line: &&serde_json::Value| line["fields"]["message"].as_str().is_some_and(|m| m.contains("reached the limit for"));
+    let limits: Vec<_> = log.iter().filter(said).collect();
+    assert_eq!((limits.len(), limits[0]["level"].as_str()), (1, Some("WARN")), "{text}");
+    assert!(!text.contains(TEXT), "no text");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_asked_of_the_log_nothing_private_gets_into_it_on_sqlite() {
     nothing_private_is_logged(None, "text").await;

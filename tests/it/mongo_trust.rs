@@ -272,7 +272,7 @@ async fn a_collection_that_takes_too_long_is_unavailable_unless_another_one_know
 async fn accounts_are_read_whichever_way_they_are_stored() {
     let session =
         |id: &str| doc! { "sessionId": id, "deviceInfo": { "platform": "android" }, "createdAt": second(0), "lastSeenAt": second(1) };
-    let signed_in = |id: &str| Account { session_id: Some(id.into()), is_suspended: false };
+    let signed_in = |id: &str| Account { session_id: Some(id.into()), is_suspended: false, is_switched_on: None };
     let nobody = Account::default();
     let suspended = Account { is_suspended: true, ..Account::default() };
     let table = [

@@ -154,6 +154,7 @@ fn payload(event: &str, things: &Things, token: &str) -> Value {
         "dm:send_message" => json!({ "conversationId": things.conversation, "content": "more" }),
         "dm:delete_message" => json!({ "messageId": things.message, "scope": "everyone" }),
         "get_stats" => json!({}),
+        "presence:get" => json!({ "ids": [things.first.id, things.second.id] }),
         "auth:refresh" => json!({ "token": token }),
         name if name == "call" || name.starts_with("call:") => json!({ "callId": things.call }),
         other => panic!("{other} is not in the walk: say here what it is asked with"),
@@ -211,14 +212,16 @@ async fn every_event_and_route_answers_as_the_table_says() {
         for kind in KINDS {
             for standing in standings(kind) {
                 let (asker, things) = walk.stand(kind, standing).await;
-                let Some((path, body)) = rest_question(method, path, &asker, &things) else { continue };
+                let Some((path, body)) = rest_question(method, path, &asker, standing, &things) else { continue };
                 let token = (operation != Operation::Open).then_some(asker.token.as_str());
                 let (status, answered) = request(&walk.server.url, method, &path, token, body.as_ref()).await;
                 walk.cells += 1;
-                let standing = if operation == Operation::Administer {
-                    if kind == Admin { Standing::Admin } else { Standing::Stranger }
-                } else {
-                    standing
+                let standing = match operation {
+                    Operation::Administer if kind == Admin => Standing::Admin,
+                    Operation::Administer => Standing::Stranger,
+                    // Every id names an inbox.
+                    Operation::ReadInbox | Operation::KeepInbox if kind == Admin && standing == Standing::Unknown => Standing::Admin,
+                    _ => standing,
                 };
                 // Feedback before the end of a call is a conflict; that it may be given is all that is asked here.
                 let status = if path.ends_with("/feedback") && answered["code"] == "CONFLICT" { 200 } else { status };
@@ -235,17 +238,31 @@ async fn every_event_and_route_answers_as_the_table_says() {
 }
 
 /// Path and body of a question by REST; `None` where only the table of people decides, which has a walk of its own.
-fn rest_question(method: &str, path: &str, asker: &Person, things: &Things) -> Option<(String, Option<Value>)> {
+fn rest_question(method: &str, path: &str, asker: &Person, standing: Standing, things: &Things) -> Option<(String, Option<Value>)> {
     let other = if things.first.id == asker.id { &things.second } else { &things.first };
     let content = Some(json!({ "content": "more" }));
     let at_call = |rest: &str| format!("/api/calls/{}{rest}", things.call);
     Some(match (method, path) {
-        (_, "/health" | "/api/health" | "/ready" | "/api/conversations" | "/api/calls/history" | "/api/calls/active")
-            if method == "GET" =>
-        {
-            (path.to_owned(), None)
+        (
+            _,
+            "/health" | "/api/health" | "/ready" | "/api/demo" | "/api/conversations" | "/api/calls/history" | "/api/calls/active"
+            | "/api/fcm/tokens",
+        ) if method == "GET" => (path.to_owned(), None),
+        ("POST", "/api/media/uploads") => {
+            (path.to_owned(), Some(json!({ "conversationId": things.conversation, "mimeType": "image/png", "size": 10 })))
         }
+        // A file has a conversation; that its people alone get at it is asked in `media.rs`.
+        (_, path) if path.starts_with("/api/media/{id}") => return None,
+        ("GET", "/api/presence") => (format!("{path}?ids={},nobody", other.id), None),
         ("POST", "/api/conversations" | "/api/calls/initiate") => return None,
+        ("GET", "/api/admin/board" | "/api/admin/sessions") => (path.to_owned(), None),
+        // Not in the envelope; who may read it is tested in metrics.rs.
+        ("GET", "/metrics") => return None,
+        // Admins have no devices; that is refused whatever it is about.
+        ("POST", "/api/fcm/register") if asker.kind == Admin => return None,
+        ("POST", "/api/fcm/register" | "/api/fcm/unregister") => {
+            (path.to_owned(), Some(json!({ "fcmToken": format!("token-of-{}", asker.id), "platform": "android" })))
+        }
         (_, "/api/conversations/admin" | "/api/conversations/admin/messages") if asker.kind == Admin => return None,
         ("GET", "/api/conversations/admin" | "/api/conversations/admin/messages") => (path.to_owned(), None),
         ("POST", "/api/conversations/admin/messages") => (path.to_owned(), content),
@@ -256,10 +273,27 @@ fn rest_question(method: &str, path: &str, asker: &Person, things: &Things) -> O
         ("POST", "/api/admin/calls/initiate") => (path.to_owned(), Some(json!({ "astrologerId": "astrologer1", "callType": "voice" }))),
         ("POST", "/api/admin/relations") => (path.to_owned(), Some(json!({ "userId": "nobody1", "astrologerId": "nobody2" }))),
         ("POST", "/api/admin/sessions/revoke") => (path.to_owned(), Some(json!({ "userId": "nobody1", "type": "user" }))),
+        ("POST", "/api/admin/login") => (path.to_owned(), Some(json!({ "adminKey": ADMIN_KEY }))),
+        ("GET", path) if path.starts_with("/api/admin/communications/") || path.starts_with("/api/admin/analytics/") => {
+            (path.to_owned(), None)
+        }
         ("POST", "/api/calls/admin/token") => (path.to_owned(), Some(json!({}))),
         ("GET", "/api/conversations/{id}") => (format!("/api/conversations/{}", things.conversation), None),
         ("GET", "/api/conversations/{id}/messages") => (format!("/api/conversations/{}/messages", things.conversation), None),
         ("POST", "/api/conversations/{id}/messages") => (format!("/api/conversations/{}/messages", things.conversation), content),
+        (_, "/api/communications/messages/{id}/read") => (path.replace("{id}", &things.message), None),
+        // Whom one reaches from there is asked in the walk of the table of people.
+        (_, path) if path.starts_with("/api/communications/{id}") => {
+            let kind = if standing == Standing::Admin { "?type=user" } else { "" };
+            let owner = match standing {
+                Standing::Party => &asker.id,
+                Standing::Unknown => UNKNOWN,
+                Standing::Admin | Standing::Stranger => &things.first.id,
+            };
+            let body = (method == "POST")
+                .then(|| json!({ "contactId": if asker.kind == Admin { other.id.as_str() } else { "admin" }, "message": "more" }));
+            (format!("{}{kind}", path.replace("{id}", owner)), body)
+        }
         ("GET", "/api/calls/{id}") => (at_call(""), None),
         ("POST", "/api/calls/{id}/token") => (at_call("/token"), None),
         ("POST", "/api/calls/{id}/end") => (at_call("/end"), None),

@@ -1137,7 +1137,7 @@ async fn send(store: &Arc<dyn Store>, new: NewMessage) -> Message {
 }
 
 /// A user and an astrologer, and ten messages "0" to "9" from the one to the other.
-async fn ten_messages(store: &Arc<dyn Store>) -> (Conversation, Vec<Message>) {
+pub(crate) async fn ten_messages(store: &Arc<dyn Store>) -> (Conversation, Vec<Message>) {
     let conversation = open(store, &user("u1"), &astrologer("a1")).await;
     let mut messages = Vec::new();
     for n in 0..10 {

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use crate::house::SECRET;
 use crate::line::{Cut, Line, Transport};
 use crate::recount::Place;
-use crate::rounds::Stage;
+use crate::stage::Stage;
 
 /// How many others talk to them.
 const SPEAKERS: usize = 50;
@@ -101,9 +101,11 @@ async fn reads(place: &Place) -> Option<[i64; 3]> {
 
 /// Runs it. False if somebody does not get what he missed.
 pub async fn run(options: Options) -> bool {
+    assert!(!options.stage.store.has_several_nodes(), "all clients are cut from one server");
     let (mut stage, place) = options.stage.set_up(vec![("MAX_CONNECTIONS_PER_ADDRESS".into(), "20000".into())]).await;
-    stage.server.start();
-    let (port, clients) = (stage.server.port, options.clients);
+    let server = &mut stage.servers[0];
+    server.start();
+    let (port, clients) = (server.port, options.clients);
     speak(port, clients, "hello").await;
     let tokens: Arc<Vec<String>> = Arc::new((0..clients).map(|n| token(ParticipantKind::User, &format!("u{n}"))).collect());
     let lines: Vec<Line> = stream::iter(0..clients)
@@ -126,14 +128,14 @@ pub async fn run(options: Options) -> bool {
     match options.how {
         How::Cut => drop(lines),
         How::Kill => {
-            stage.server.kill();
+            server.kill();
             drop(lines);
-            stage.server.start();
+            server.start();
         }
         How::Terminate => {
-            assert_eq!(stage.server.terminate(), Some(0), "an orderly end");
+            assert_eq!(server.terminate(), Some(0), "an orderly end");
             drop(lines);
-            stage.server.start();
+            server.start();
         }
     }
     let away = cut_at.elapsed();

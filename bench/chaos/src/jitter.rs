@@ -11,8 +11,9 @@ use tokio::time::sleep;
 
 use crate::line::Transport;
 use crate::person::{Diary, Phase, Tally, play};
-use crate::recount::{compare, miscounts};
-use crate::rounds::{Stage, cast};
+use crate::recount::{LiveOrder, compare, miscounts};
+use crate::rounds::cast;
+use crate::stage::Stage;
 
 #[derive(clap::Args, Clone)]
 pub struct Options {
@@ -30,11 +31,13 @@ pub struct Options {
 /// Runs it. False if anybody lacks anything.
 pub async fn run(options: Options) -> bool {
     let (mut stage, place) = options.stage.set_up(Vec::new()).await;
-    stage.server.start();
+    for server in &mut stage.servers {
+        server.start();
+    }
     let tally = Arc::new(Tally::default());
     let (phase, phases) = watch::channel(Phase::Load);
     let mut people = JoinSet::new();
-    for (n, mut part) in cast(options.clients, options.seed, stage.server.port, "").into_iter().enumerate() {
+    for (n, mut part) in cast(options.clients, options.seed, &stage.ports(), "").into_iter().enumerate() {
         // In either direction a third of the pairs speaks over polling.
         part.transport = if n % 3 == 0 { Transport::Polling } else { Transport::Websocket };
         part.think_ms = Some((1_000, 4_000));
@@ -63,7 +66,8 @@ pub async fn run(options: Options) -> bool {
     let diaries: Vec<Diary> = people.join_all().await;
     let shelf = place.read().await.expect("the store can be read");
     let expected: usize = diaries.iter().map(|d| shelf.rooms.get(&d.conversation).map_or(0, |room| room.messages.len())).sum();
-    let findings = compare(&shelf, &diaries);
+    let order = if options.stage.store.has_several_nodes() { LiveOrder::OfEachSender } else { LiveOrder::OfAll };
+    let findings = compare(&shelf, &diaries, order);
     let missing = findings.lost.len();
     let line = json!({
         "mode": "jitter", "store": options.stage.store_name(), "clients": options.clients, "seconds": began.elapsed().as_secs(), "cuts": cuts,

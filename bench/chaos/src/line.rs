@@ -9,6 +9,7 @@ use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
 use tokio::net::TcpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -157,12 +158,25 @@ async fn ask(client: &Client<HttpConnector, Full<Bytes>>, method: http::Method, 
     if status.is_success() { Ok(body) } else { Err(format!("{status}: {body}")) }
 }
 
-/// What `/ready` answers; 0 when nobody does.
-pub async fn ready(port: u16) -> u16 {
+/// What `/ready` says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Said {
+    /// 0 when nobody answers.
+    pub status: u16,
+    pub bus_up: bool,
+    pub other_nodes: u64,
+}
+
+/// What `/ready` says now.
+pub async fn ready(port: u16) -> Said {
     let client: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
-    let Ok(uri) = format!("http://127.0.0.1:{port}/ready").parse() else { return 0 };
-    match timeout(Duration::from_secs(15), client.get(uri)).await {
-        Ok(Ok(answer)) => answer.status().as_u16(),
-        _ => 0,
-    }
+    let Ok(uri) = format!("http://127.0.0.1:{port}/ready").parse() else { return Said::default() };
+    let asked = async {
+        let answer = client.get(uri).await.ok()?;
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.ok()?.to_bytes();
+        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        Some(Said { status, bus_up: body["bus"]["status"] == "up", other_nodes: body["bus"]["otherNodes"].as_u64().unwrap_or(0) })
+    };
+    timeout(Duration::from_secs(15), asked).await.ok().flatten().unwrap_or_default()
 }

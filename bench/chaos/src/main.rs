@@ -1,7 +1,7 @@
 //! Torments a server and its store under load, and counts what was lost, doubled or reordered.
 //!
-//! `rounds` kills, pauses and fills (`rounds.rs`), `jitter` cuts lines, `avalanche` cuts all of them at once; with clients that follow the documented recipe (`person.rs`) over lines that can be
-//! cut (`line.rs`); `house.rs` owns the processes; `recount.rs` reads the store past the server and compares.
+//! `rounds` kills, pauses and fills (`rounds.rs`, `theatre.rs`), `jitter` cuts lines, `avalanche` cuts all of them at once; with clients that follow the
+//! documented recipe (`person.rs`) over lines that can be cut (`line.rs`); `stage.rs` says what runs, `house.rs` owns the processes; `recount.rs` reads the store past the server and compares.
 //! Exit code: 0 nothing wrong, 1 something is.
 
 mod avalanche;
@@ -10,7 +10,10 @@ mod jitter;
 mod line;
 mod person;
 mod recount;
+mod report;
 mod rounds;
+mod stage;
+mod theatre;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,7 +48,7 @@ async fn main() -> ExitCode {
             Mode::Jitter(options) => jitter::run(options).await,
             Mode::Avalanche(options) => avalanche::run(options).await,
             Mode::Summary { file } => {
-                rounds::summary(&file);
+                report::summary(&file);
                 true
             }
         }

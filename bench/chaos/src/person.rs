@@ -37,7 +37,8 @@ pub enum Phase {
 /// How somebody behaves.
 #[derive(Clone, Debug)]
 pub struct Part {
-    pub port: u16,
+    /// Of the servers; each connect takes any of them.
+    pub ports: Arc<[u16]>,
     pub seed: u64,
     pub place: usize,
     pub transport: Transport,
@@ -88,6 +89,7 @@ pub struct Diary {
     pub slowest: Duration,
     pub calls: Vec<String>,
     pub reconnects: u64,
+    pub resyncs: u64,
 }
 
 struct Person {
@@ -100,8 +102,10 @@ struct Person {
     number: u64,
     outbox: VecDeque<String>,
     cursor: Option<String>,
-    /// Caught up on this connection: live messages move the cursor.
+    /// Caught up on this connection.
     current: bool,
+    /// It is time to sync: something may have been missed, or much was heard since the last one.
+    resync: bool,
     connected_at_ms: i64,
     heard_here: HashSet<String>,
     send_at: Instant,
@@ -130,6 +134,7 @@ pub async fn play(part: Part, tally: Arc<Tally>, phase: watch::Receiver<Phase>) 
         outbox: VecDeque::new(),
         cursor: None,
         current: false,
+        resync: false,
         connected_at_ms: 0,
         heard_here: HashSet::new(),
         send_at,
@@ -181,7 +186,9 @@ impl Person {
     }
 
     async fn connect(&mut self) -> Result<Line, Cut> {
-        let mut line = Line::open(self.part.port, self.part.place, self.part.transport).await.map_err(|_| Cut)?;
+        let ports = &self.part.ports;
+        let port = if ports.len() > 1 { ports[self.rng.random_range(0..ports.len())] } else { ports[0] };
+        let mut line = Line::open(port, self.part.place, self.part.transport).await.map_err(|_| Cut)?;
         line.say(format!("40{}", json!({ "token": self.part.token }))).await?;
         let greeting = async {
             loop {
@@ -229,6 +236,9 @@ impl Person {
     }
 
     async fn do_what_is_due(&mut self, line: &mut Line) -> Result<(), Cut> {
+        if std::mem::take(&mut self.resync) {
+            self.catch_up(line, false).await?;
+        }
         let now = Instant::now();
         if let Some(at) = self.answers.iter().position(|(at, ..)| *at <= now) {
             let (_, event, call) = self.answers.swap_remove(at);
@@ -390,6 +400,10 @@ impl Person {
         let (name, payload) = (event[0].as_str().unwrap_or_default(), &event[1]);
         match name {
             "dm:message_received" | "dm:new_message" | "dm:message_sent" => self.hear(name, payload),
+            "resync" => {
+                self.resync = true;
+                self.diary.resyncs += 1;
+            }
             "call:incoming" => {
                 let call = payload["callId"].as_str().unwrap_or_default().to_owned();
                 let wait = Duration::from_millis(self.rng.random_range(20..400));
@@ -431,10 +445,9 @@ impl Person {
                 self.diary.live.last_mut().expect("connected").push((created, id.clone()));
             }
         }
-        self.diary.seen.insert(id.clone());
-        if self.current {
-            self.cursor = Some(id);
-        }
+        // Never moves the cursor: with several nodes another message may have been missed before this one.
+        self.diary.seen.insert(id);
+        self.resync |= self.diary.seen.len().is_multiple_of(100);
     }
 }
 

@@ -169,8 +169,18 @@ pub struct Findings {
     pub wrong: Vec<String>,
 }
 
+/// What must be heard live in the store's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LiveOrder {
+    /// A conversation as a whole.
+    OfAll,
+    /// What one person says: with several nodes two people's messages come by two ways, and apps sort them. Call logs are said by the node
+    /// where the call ended, which need not be the sender's.
+    OfEachSender,
+}
+
 /// Compares what everybody knows with what is stored.
-pub fn compare(shelf: &Shelf, diaries: &[Diary]) -> Findings {
+pub fn compare(shelf: &Shelf, diaries: &[Diary], live_order: LiveOrder) -> Findings {
     let mut findings = Findings::default();
     let mut late: HashSet<&str> = HashSet::new();
     let mut places: HashMap<&str, (usize, &str)> = HashMap::new();
@@ -214,8 +224,16 @@ pub fn compare(shelf: &Shelf, diaries: &[Diary]) -> Findings {
         }
         for live in &diary.live {
             let in_time = live.iter().filter(|(_, id)| !late.contains(id.as_str()));
-            let order: Vec<usize> = in_time.filter_map(|(_, id)| places.get(id.as_str()).map(|(place, _)| *place)).collect();
-            if !order.is_sorted() {
+            let mut orders: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+            for (place, _) in in_time.filter_map(|(_, id)| places.get(id.as_str())) {
+                let message = &room.messages[*place];
+                match live_order {
+                    LiveOrder::OfAll => orders.entry("").or_default().push(*place),
+                    LiveOrder::OfEachSender if message.is_call_log => {}
+                    LiveOrder::OfEachSender => orders.entry(&message.recipient).or_default().push(*place),
+                }
+            }
+            for order in orders.into_values().filter(|order| !order.is_sorted()) {
                 findings.reordered.push(format!("{} was heard in the order {order:?}", diary.conversation));
             }
         }

@@ -1,4 +1,4 @@
-//! A short run of the chaos runner on both stores: every kind of fault but the restarts in order, with fewer clients.
+//! A short run of the chaos runner on both stores and on three nodes, with fewer clients and some of the faults.
 //!
 //! `scripts/chaos` runs the long one.
 
@@ -41,4 +41,9 @@ fn nothing_acknowledged_is_lost_doubled_or_reordered_on_sqlite() {
 #[test]
 fn nothing_acknowledged_is_lost_doubled_or_reordered_on_mongodb() {
     rounds("mongodb", &["kill-both", "kill-mongod"]);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_doubled_or_reordered_on_three_nodes() {
+    rounds("nodes", &["kill-server", "kill-redis"]);
 }

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::client_ids::ClientIds;
 use crate::report::{Problem, Report};
-use crate::stock::{Line, Stock, name};
+use crate::stock::{Line, Ring, Stock, name};
 
 #[derive(Args)]
 pub struct Options {
@@ -33,6 +33,9 @@ pub struct Options {
     /// How many messages; 0 makes the conversations alone.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(0..=16_000_000))]
     messages: u64,
+    /// How many calls that are over.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=16_000_000))]
+    calls: u64,
     /// How many conversations.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     conversations: u32,
@@ -53,13 +56,14 @@ pub async fn run(options: Options) -> Result<Report, Problem> {
     let stock = Stock::new(options.conversations, options.messages, options.client_ids)?;
     let began = Instant::now();
     match (&options.mongodb_uri, &options.sqlite) {
-        (Some(uri), _) => fill_mongo(&connect(uri, &options.mongodb_db).await?, stock).await?,
-        (None, Some(file)) => fill_sqlite(file, &stock).map_err(|e| format!("{}: {e}", file.display()))?,
+        (Some(uri), _) => fill_mongo(&connect(uri, &options.mongodb_db).await?, stock, options.calls).await?,
+        (None, Some(file)) => fill_sqlite(file, &stock, options.calls).map_err(|e| format!("{}: {e}", file.display()))?,
         (None, None) => return Err("neither --mongodb-uri nor --sqlite".to_owned()),
     }
     let took = began.elapsed().as_secs_f64();
     let mut report = Report::plain("seed", &options.label);
     report.put("messages", options.messages);
+    report.put("calls", options.calls);
     report.put("conversations", options.conversations);
     report.put("client_ids", options.client_ids.map(ClientIds::name));
     report.put_number("took_s", Some(took));
@@ -85,7 +89,7 @@ fn is_loopback(server: &ServerAddress) -> bool {
     }
 }
 
-async fn fill_mongo(database: &Database, stock: Stock) -> Result<(), Problem> {
+async fn fill_mongo(database: &Database, stock: Stock, calls: u64) -> Result<(), Problem> {
     let failed = |e: mongodb::error::Error| format!("filling MongoDB: {e}");
     let messages = database.collection::<RawDocumentBuf>("directmessages");
     if stock.lines() > 0 && messages.find_one(doc! {}).await.map_err(failed)?.is_some() {
@@ -114,12 +118,17 @@ async fn fill_mongo(database: &Database, stock: Stock) -> Result<(), Problem> {
     while let Some(done) = inserts.join_next().await {
         done.map_err(|e| format!("an insert failed: {e}"))?.map_err(failed)?;
     }
+    let of_calls = database.collection::<Document>("calls");
+    for first in (0..calls).step_by(BATCH as usize) {
+        let documents = (first..(first + BATCH).min(calls)).map(|number| stock.call_document(&stock.ring(number, calls)));
+        of_calls.insert_many(documents).ordered(false).write_concern(quick.clone()).await.map_err(failed)?;
+    }
     // A checkpoint, so that no run that follows pays for these writes.
     database.client().database("admin").run_command(doc! { "fsync": 1 }).await.map_err(failed)?;
     Ok(())
 }
 
-fn fill_sqlite(file: &Path, stock: &Stock) -> rusqlite::Result<()> {
+fn fill_sqlite(file: &Path, stock: &Stock, calls: u64) -> rusqlite::Result<()> {
     let mut connection = Connection::open_with_flags(file, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA cache_size = -262144; PRAGMA wal_autocheckpoint = 16000;")?;
     let transaction = connection.transaction()?;
@@ -162,7 +171,45 @@ fn fill_sqlite(file: &Path, stock: &Stock) -> rusqlite::Result<()> {
         }
         transaction.commit()?;
     }
+    for first in (0..calls).step_by(10 * BATCH as usize) {
+        let transaction = connection.transaction()?;
+        for number in first..(first + 10 * BATCH).min(calls) {
+            insert_call(&transaction, stock, &stock.ring(number, calls))?;
+        }
+        transaction.commit()?;
+    }
     connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA optimize;")
+}
+
+fn insert_call(connection: &Connection, stock: &Stock, ring: &Ring) -> rusqlite::Result<()> {
+    let [caller, callee] = stock.parties(ring);
+    connection
+        .prepare_cached(
+            "INSERT INTO call(id, caller_kind, caller, caller_identity, caller_name, callee_kind, callee, callee_identity, callee_name, type,
+                channel, conversation_key, status, initiated_at, ringing_at, answered_at, ended_at, duration, server_duration, end_reason,
+                end_detail, updated_at)
+             VALUES(?1, ?2, ?3, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12, ?13, ?14, ?15, ?15, ?16, ?17, ?14)",
+        )?
+        .execute(params![
+            ring.id,
+            caller.kind,
+            caller.id,
+            name(caller),
+            callee.kind,
+            callee.id,
+            name(callee),
+            ring.call_type,
+            ring.channel,
+            stock.key_of(ring),
+            ring.status,
+            ring.at_ms,
+            ring.answered_ms,
+            ring.ended_ms,
+            ring.seconds,
+            ring.end_reason,
+            ring.end_detail,
+        ])?;
+    Ok(())
 }
 
 /// Inserts a row as the server does.

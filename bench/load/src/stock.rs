@@ -17,6 +17,7 @@ const CONVERSATIONS: [u8; 5] = [0x5e, 0xed, 0x5e, 0xed, 1];
 const MESSAGES: [u8; 5] = [0x5e, 0xed, 0x5e, 0xed, 2];
 /// For the ids of writers that go on afterwards.
 const WRITERS: u8 = 3;
+const CALLS: [u8; 5] = [0x5e, 0xed, 0x5e, 0xed, 0];
 
 const WORDS: &str = "Your moon sign says that this week is a good one for beginnings. Drink water, sleep early, and write to me again on \
     Thursday, when Venus has moved on; until then do not sign anything that is longer than this message.";
@@ -39,6 +40,24 @@ pub struct Line {
     pub content: &'static str,
     pub client_id: Option<String>,
     pub is_read: bool,
+}
+
+/// One call that is over.
+pub struct Ring {
+    pub id: [u8; 12],
+    /// The pairs its user and its astrologer are of, and which of them rang: 0 the user.
+    pub pairs: [usize; 2],
+    pub side: usize,
+    pub at_ms: i64,
+    pub call_type: &'static str,
+    pub channel: String,
+    pub status: &'static str,
+    pub end_reason: &'static str,
+    pub end_detail: &'static str,
+    /// When it was answered, if it was.
+    pub answered_ms: Option<i64>,
+    pub ended_ms: i64,
+    pub seconds: i32,
 }
 
 impl Stock {
@@ -103,6 +122,85 @@ impl Stock {
     pub fn people(&self, line: &Line) -> [&Person; 2] {
         let sides = &self.pairs[line.pair].sides;
         [&sides[line.side], &sides[1 - line.side]]
+    }
+
+    /// Call `number` of `calls`, which go round the conversations over the same days; six of ten are talked. One of eleven is the
+    /// first astrologer's, so that there is somebody with many.
+    pub fn ring(&self, number: u64, calls: u64) -> Ring {
+        let pairs = self.pairs.len() as u64;
+        let at_ms = self.begins_ms + (u128::from(number) * u128::from(SPAN_MS) / u128::from(calls.max(1))) as u64;
+        let (status, end_reason, end_detail) = match number % 10 {
+            0..6 => ("ended", "completed", "completed"),
+            6 | 7 => ("missed", "no_answer", "timeout"),
+            8 => ("rejected", "rejected", "declined"),
+            _ => ("ended", "cancelled", "caller_cancelled"),
+        };
+        let seconds = if end_reason == "completed" { 10 + (number * 7919 % 1800) as i32 } else { 0 };
+        let answered_ms = (seconds > 0).then_some(at_ms as i64 + 5_000);
+        Ring {
+            id: document_id(at_ms / 1000, CALLS, number),
+            pairs: [(number % pairs) as usize, if number.is_multiple_of(11) { 0 } else { (number % pairs) as usize }],
+            side: (number / pairs % 2) as usize,
+            at_ms: at_ms as i64,
+            call_type: if number.is_multiple_of(3) { "video" } else { "voice" },
+            channel: format!("call_{at_ms:013}_{number:09}"),
+            status,
+            end_reason,
+            end_detail,
+            answered_ms,
+            ended_ms: answered_ms.unwrap_or(at_ms as i64 + 20_000) + i64::from(seconds) * 1000,
+            seconds,
+        }
+    }
+
+    /// The caller and the callee.
+    pub fn parties(&self, ring: &Ring) -> [&Person; 2] {
+        let [user, astrologer] = [0, 1].map(|side| &self.pairs[ring.pairs[side]].sides[side]);
+        if ring.side == 0 { [user, astrologer] } else { [astrologer, user] }
+    }
+
+    /// The key of the conversation of its parties.
+    pub fn key_of(&self, ring: &Ring) -> String {
+        let [user, astrologer] = [0, 1].map(|side| &self.pairs[ring.pairs[side]].sides[side].id);
+        format!("user_{user}_{astrologer}")
+    }
+
+    /// A call that is over as the server's MongoDB store leaves it.
+    pub fn call_document(&self, ring: &Ring) -> Document {
+        let [caller, callee] = self.parties(ring);
+        let (at, ended) = (DateTime::from_millis(ring.at_ms), DateTime::from_millis(ring.ended_ms));
+        let mut document = doc! {
+            "_id": ObjectId::from_bytes(ring.id),
+            "callerId": &caller.id,
+            "callerType": caller.kind,
+            "callerName": name(caller),
+            "calleeId": &callee.id,
+            "calleeType": callee.kind,
+            "recipientId": &callee.id,
+            "recipientType": callee.kind,
+            "recipientName": name(callee),
+            "callType": ring.call_type,
+            "agoraChannelName": &ring.channel,
+            "channelName": &ring.channel,
+            "agoraUid": 0,
+            "status": ring.status,
+            "initiatedAt": at,
+            "startedAt": at,
+            "ringingAt": at,
+            "endedAt": ended,
+            "duration": ring.seconds,
+            "serverDuration": ring.seconds,
+            "endReason": ring.end_reason,
+            "endDetail": ring.end_detail,
+            "conversationId": self.key_of(ring),
+            "createdAt": at,
+            "updatedAt": ended,
+            "__v": 0,
+        };
+        if let Some(answered) = ring.answered_ms.map(DateTime::from_millis) {
+            document.extend(doc! { "answeredAt": answered, "acceptedAt": answered });
+        }
+        document
     }
 
     /// The newest message of a conversation, and how many of it are unread for each side.

@@ -71,6 +71,9 @@ impl Calling {
     pub(in crate::services) fn heard_call(&self, from: &NodeId, call: Call, said: Option<String>) {
         let live = &self.0.live;
         let (id, status) = (call.id, call.status);
+        if !status.is_ringing() {
+            self.0.push.heard_stopped(id);
+        }
         match live.get(id) {
             None if status.is_over() => return,
             None => live.add(LiveCall::found(call)),

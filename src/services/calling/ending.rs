@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use crate::bus::Topic;
 use crate::delivery::{Audience, CallEnded, CallMissed, CallRejected, Connection, ServerEvent};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::models::message::CallLog;
 use crate::models::{Call, CallId, CallSide, CallStatus, EndReason, Notices};
 use crate::services::nodes::{Note, Notice};
@@ -27,6 +28,8 @@ const QUEUE_LEN: usize = 8192;
 const BATCH: usize = 500;
 /// How long they are collected.
 const LINGER: Duration = Duration::from_millis(50);
+/// The pause while the store is away. Meanwhile they wait in the queue.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// The reason in the words of the events; `said` is the party's own.
 pub(super) fn event_reason(call: &Call, said: Option<&str>) -> String {
@@ -163,6 +166,18 @@ impl Settled {
     }
 }
 
+/// Until the store takes it, or nobody is told any more anyway: what is settled here no sweep of another node knows of.
+async fn take_off(core: &Core, settled: &[(CallId, Notices)]) -> Result<()> {
+    let give_up = Instant::now() + TOLD_WITHIN;
+    loop {
+        let outcome = core.store.settle_notices(settled).await;
+        let again = outcome.as_ref().is_err_and(Error::is_retryable) && Instant::now() < give_up;
+        if !again || core.stop.run_until_cancelled(sleep(RETRY_AFTER)).await.is_none() {
+            return outcome;
+        }
+    }
+}
+
 async fn write(core: Core, live: Arc<LiveCalls>, mut receiver: mpsc::Receiver<(CallId, Notices)>) {
     loop {
         let batch = batches::next(&core, &mut receiver, BATCH, LINGER).await;
@@ -176,7 +191,7 @@ async fn write(core: Core, live: Arc<LiveCalls>, mut receiver: mpsc::Receiver<(C
             *all = Notices { caller: all.caller || done.caller, callee: all.callee || done.callee, log: all.log || done.log };
         }
         let merged: Vec<(CallId, Notices)> = merged.into_iter().collect();
-        if let Err(e) = core.store.settle_notices(&merged).await {
+        if let Err(e) = take_off(&core, &merged).await {
             // The sweep finds them again, and somebody hears of an end twice.
             warn!(calls = merged.len(), "notices of calls stay on the list: {}", story(&e));
         }

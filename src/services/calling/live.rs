@@ -13,6 +13,7 @@ use tokio_util::time::delay_queue::Key;
 use crate::bus::{Bus, NodeId, Topic};
 use crate::delivery::ConnectionId;
 use crate::models::{Call, CallId, CallSide, Participant};
+use crate::services::stock::OpenCalls;
 
 /// How many calls may be worked on at once; calls that share a turn wait for each other.
 const TURNS: usize = 256;
@@ -139,6 +140,13 @@ impl LiveCalls {
         if let Some(bus) = &tables.bus {
             bus.follow(Topic::Call(id));
         }
+    }
+
+    /// How many ring, and how many are talked.
+    pub fn open(&self) -> OpenCalls {
+        let tables = self.tables();
+        let statuses = || tables.calls.values().map(|(live, _)| live.call.status);
+        OpenCalls { ringing: statuses().filter(|s| s.is_ringing()).count(), active: statuses().filter(|s| s.is_talking()).count() }
     }
 
     /// Every one.

@@ -14,6 +14,9 @@ mod steps;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+use tracing::info;
+
 use crate::auth::CurrentUser;
 use crate::delivery::{Audience, CallBase, CallEnded, CallOffer, Connection, ServerEvent};
 use crate::error::{Error, Result};
@@ -31,6 +34,8 @@ use super::nodes::Note;
 use super::permissions::{Operation, Standing};
 use super::presence::PresenceBook;
 use super::profiles::Profiles;
+use super::push::Push;
+use super::stock::OpenCalls;
 use elsewhere::Spread;
 use ending::Settled;
 use live::{Answerer, LiveCall, LiveCalls};
@@ -69,6 +74,7 @@ struct Inner {
     guard: Guard,
     live: Arc<LiveCalls>,
     settled: Settled,
+    push: Push,
 }
 
 /// A request to ring.
@@ -132,12 +138,22 @@ pub enum BareOutcome {
 }
 
 impl Calling {
-    pub(super) fn start(core: Core, messaging: Messaging, profiles: Profiles, presence: PresenceBook, guard: Guard) -> Self {
+    pub(super) fn start(core: Core, messaging: Messaging, profiles: Profiles, presence: PresenceBook, guard: Guard, push: Push) -> Self {
         let live = Arc::new(LiveCalls::new(core.bus.clone()));
         let settled = Settled::start(&core, Arc::clone(&live));
-        let this = Self(Arc::new(Inner { core, messaging, profiles, presence, guard, live, settled }));
+        let this = Self(Arc::new(Inner { core, messaging, profiles, presence, guard, live, settled, push }));
         clockwork::start(&this);
         this
+    }
+
+    /// From now on a call that a phone was told of counts as ringing.
+    pub(super) fn hear_of_rings(&self, mut rings: mpsc::Receiver<CallId>) {
+        let (this, stop) = (self.clone(), self.0.core.stop.clone());
+        self.0.core.tasks.spawn(async move {
+            while let Some(Some(id)) = stop.run_until_cancelled(rings.recv()).await {
+                this.rang_here(id);
+            }
+        });
     }
 
     /// Rings somebody.
@@ -168,6 +184,8 @@ impl Calling {
             at: now,
         };
         let call = core.store.create_call(new).await?;
+        core.metrics.calls_begun.inc();
+        info!(call.id = %call.id, caller = %call.caller, callee = %call.callee, call.kind = call.call_type.as_str(), "a call was begun");
         let phone = user.phone().filter(|_| core.rules.calls.caller_phone).map(str::to_owned);
         let _turn = live.turn(call.id).await;
         live.add(LiveCall { caller_phone: phone, caller_had_socket: ask.from.is_some(), ..LiveCall::found(call.clone()) });
@@ -183,7 +201,13 @@ impl Calling {
         }
         self.wake_when_due(call.id);
         self.ring(&call, Spread::Everywhere);
+        self.0.push.rings(&call);
         Ok(OfferedCall { call, media })
+    }
+
+    /// Calls this node knows of that are not over.
+    pub(super) fn open_here(&self) -> OpenCalls {
+        self.0.live.open()
     }
 
     /// Whether a new call would not reach this person: he talks, and is here to talk.
@@ -300,6 +324,7 @@ impl Calling {
             return Err(Error::CallOver);
         }
         let media = self.media(&call);
+        info!(call.id = %id, participant = %user.participant(), "a media token was issued");
         if let Some(from) = from {
             let event = ServerEvent::CallToken(Box::new(offer(&call, &media)));
             self.0.core.delivery.emit(&Audience::connection(from.id()), &event);

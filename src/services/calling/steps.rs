@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use tracing::debug;
+use tracing::{debug, info};
 
 use crate::delivery::{Audience, CallConnected, CallEnded, CallOffer, Connection, ServerEvent};
 use crate::error::{Error, Result};
 use crate::models::call::{believable_duration, transition};
 use crate::models::{Actor, Call, CallSide, CallStatus, EndReason, Notices, Participant, Transition, Trigger};
 use crate::services::nodes::Note;
+use crate::services::push::Was;
 use crate::store::{CallChange, CallEnd, Transitioned};
 
 use super::elsewhere::Spread;
@@ -64,8 +65,10 @@ impl Calling {
             match self.0.core.store.transition_call(self.change(&call, rule, step_said)).await {
                 Ok(Transitioned::Applied(after)) => {
                     self.note(&after);
+                    self.measure(before, &after);
                     self.announce(&after, step_said.reason.as_deref());
-                    debug!(call.id = %after.id, from = before.as_str(), to = after.status.as_str(), by = ?actor, "a call moved on");
+                    info!(call.id = %after.id, from = before.as_str(), to = after.status.as_str(), by = ?actor, "a call moved on");
+                    self.tell_outside(&after, before, step_said.reason.as_deref());
                     self.follow_up(&after, rule, actor, step_said);
                     if !late {
                         return Ok(Taken::Applied(*after));
@@ -88,6 +91,42 @@ impl Calling {
         }
         debug!(call.id = %call.id, "a step lost every race");
         Err(Error::overloaded())
+    }
+
+    /// Phones stop ringing, and the webhook hears of the step.
+    fn tell_outside(&self, after: &Call, before: CallStatus, said: Option<&str>) {
+        let was = match before {
+            // Who was busy was never rung.
+            _ if after.end_detail.as_deref() == Some("busy") && after.ended_by.is_none() => Was::Unknown,
+            status if status.is_ringing() => Was::Ringing,
+            status if status.is_talking() => Was::Talking,
+            _ => Was::Unknown,
+        };
+        let reason = if after.status.is_talking() { "answered_elsewhere".to_owned() } else { ending::event_reason(after, said) };
+        self.0.push.moved(after, was, reason);
+    }
+
+    /// Counts a step this node took.
+    fn measure(&self, before: CallStatus, after: &Call) {
+        let metrics = &self.0.core.metrics;
+        if before.is_ringing() && !after.status.is_ringing() {
+            let until = after.answered_at.or(after.ended_at).unwrap_or_else(|| self.now());
+            metrics.ring_seconds.observe(until.since(after.initiated_at).as_secs_f64());
+        }
+        if after.status.is_over() {
+            let outcome = match (after.status, after.end_reason) {
+                (CallStatus::Missed, _) => "missed",
+                (CallStatus::Rejected, _) if after.end_detail.as_deref() == Some("busy") => "busy",
+                (CallStatus::Rejected, _) => "rejected",
+                (_, Some(EndReason::Cancelled)) => "cancelled",
+                (_, Some(EndReason::NetworkError)) => "network_error",
+                _ => "completed",
+            };
+            metrics.calls_ended.with_label_values(&[outcome]).inc();
+            if after.answered_at.is_some() {
+                metrics.talk_seconds.observe(f64::from(after.duration));
+            }
+        }
     }
 
     fn change(&self, call: &Call, rule: &Transition, said: &Said<'_>) -> CallChange {
@@ -169,6 +208,7 @@ impl Calling {
             // The step may have been ours.
             Some(_) => {
                 self.announce(current, None);
+                self.tell_outside(current, before, None);
                 Spread::Everywhere
             }
             None if self.others_are_heard() => {

@@ -2,6 +2,7 @@
 //! `summaries`.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use bson::doc;
 use futures_util::{FutureExt, StreamExt, stream};
@@ -89,9 +90,14 @@ async fn insert(engine: &Engine, entries: &[Entry]) -> Vec<Inserted> {
             Ok(_) => Ok(Vec::new()),
         }
     };
+    let began = Instant::now();
     let refused = match engine.ask("storing messages in", engine.database.name(), insert).await {
-        Ok(refused) => refused,
+        Ok(refused) => {
+            engine.metrics.note_commit(began.elapsed(), entries.len());
+            refused
+        }
         Err(error) => {
+            engine.metrics.failed_commits.inc();
             // Some may be stored, and then nobody has heard of them, and nothing shows or counts them.
             engine.note_doubt();
             for Entry { append, id, .. } in entries {

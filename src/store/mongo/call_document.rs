@@ -170,6 +170,17 @@ pub(super) fn read_id(document: &Document) -> Result<CallId> {
     Fields::of(COLLECTION, document).map(|fields| CallId::from_bytes(fields.id()))
 }
 
+/// When a call began, and its id; needs `initiatedAt`, `startedAt` and `createdAt`.
+pub(super) fn read_place(document: &Document) -> Result<(Timestamp, CallId)> {
+    let fields = Fields::of(COLLECTION, document)?;
+    Ok((initiated_at(fields)?, CallId::from_bytes(fields.id())))
+}
+
+fn initiated_at(fields: Fields<'_>) -> Result<Timestamp> {
+    let at = fields.find_date("initiatedAt")?.or(fields.find_date("startedAt")?).or(fields.find_date("createdAt")?);
+    Ok(at.unwrap_or_else(|| fields.id_time()))
+}
+
 /// Reads a call. Errors: `Internal` when it cannot be read.
 pub(super) fn read(document: &Document) -> Result<Call> {
     let fields = Fields::of(COLLECTION, document)?;
@@ -180,8 +191,7 @@ pub(super) fn read(document: &Document) -> Result<Call> {
     let status = status.ok_or_else(|| fields.wrong("status", "is none we know"))?;
     let (end_reason, end_detail) = end(fields, status, &status_word)?;
     let call_type = CallType::parse(&fields.text("callType")?).ok_or_else(|| fields.wrong("callType", "is no kind of call"))?;
-    let initiated_at = fields.find_date("initiatedAt")?.or(fields.find_date("startedAt")?).or(fields.find_date("createdAt")?);
-    let initiated_at = initiated_at.unwrap_or_else(|| fields.id_time());
+    let initiated_at = initiated_at(fields)?;
     let notify = fields.texts("notify")?;
     Ok(Call {
         id: CallId::from_bytes(fields.id()),

@@ -106,7 +106,7 @@ impl Engine {
 }
 
 /// Calls of a person on either side, any admin's for an admin.
-fn of_person(query: &CallQuery, before: Option<CallId>) -> Document {
+pub(super) fn of_person(query: &CallQuery, before: Option<CallId>) -> Document {
     let side = |id: &str, kind: &str| {
         let mut side = doc! { kind: query.person.kind().as_str() };
         if query.person.kind() != ParticipantKind::Admin {

@@ -43,6 +43,15 @@ pub(super) fn write(id: ConversationId, new: &NewConversation) -> Document {
     document
 }
 
+/// A member as it is.
+pub(super) fn write_member(member: &Member) -> Document {
+    let mut document = self::member(&member.participant, &member.profile, member.joined_at.unwrap_or(Timestamp::from_millis(0)));
+    if member.joined_at.is_none() {
+        document.remove("joinedAt");
+    }
+    document
+}
+
 fn member(person: &Participant, profile: &Profile, at: Timestamp) -> Document {
     let mut document = doc! { "id": person.id(), "type": person.kind().as_str() };
     if let Some(name) = &profile.name {
@@ -127,6 +136,21 @@ pub(super) fn read(document: &Document) -> Result<Conversation> {
     read_as(fields, key)
 }
 
+/// Where a conversation stands in lists; needs `lastMessageAt`, `lastMessage.timestamp` and `createdAt`.
+pub(super) fn read_place(document: &Document) -> Result<(Timestamp, ConversationId)> {
+    let fields = Fields::of(COLLECTION, document)?;
+    let at = match fields.find_date("lastMessageAt")? {
+        Some(at) => Some(at),
+        // The Node backend keeps a bare text here.
+        None => match fields.get("lastMessage") {
+            Some(Bson::Document(object)) => fields.inner(object).find_date("timestamp")?,
+            _ => None,
+        },
+    };
+    let at = at.or(fields.find_date("createdAt")?).unwrap_or_else(|| fields.id_time());
+    Ok((at, ConversationId::from_bytes(fields.id())))
+}
+
 /// Reads a keyless conversation under the key it is about to get.
 pub(super) fn read_keyless(document: &Document, key: ConversationKey) -> Result<Conversation> {
     let mut conversation = read_as(Fields::of(COLLECTION, document)?, key)?;
@@ -160,6 +184,11 @@ fn read_as(fields: Fields<'_>, key: ConversationKey) -> Result<Conversation> {
         updated_at: fields.find_date("updatedAt")?.unwrap_or(created_at),
         members,
     })
+}
+
+/// Who takes part, of a document that may hold nothing else.
+pub(super) fn people_in(document: &Document) -> Result<Vec<Participant>> {
+    Ok(members(Fields::of(COLLECTION, document)?)?.into_iter().map(|member| member.participant).collect())
 }
 
 fn members(fields: Fields<'_>) -> Result<Vec<Member>> {

@@ -44,9 +44,10 @@ impl Engine {
             self.count_one_down(&delete.conversation, &delete.recipient_key).await?;
         }
         let message = self.read_back(&delete).await?;
-        if message.is_some() {
+        if let Some(message) = &message {
             // Also when it was deleted before: whoever did it may have died right after.
             self.forget_latest(&delete.conversation, delete.message).await?;
+            self.recount_day(message.created_at).await?;
         }
         Ok(message)
     }

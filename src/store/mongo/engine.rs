@@ -9,22 +9,29 @@ use std::time::Duration;
 use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
+use moka::sync::Cache;
 use mongodb::action::Find;
 use mongodb::{Client, Collection, Database};
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::calls::NewCalls;
 use super::failure::{self, failed};
 use super::others::Presence;
 use super::repair::Repairs;
 use super::summaries::Summaries;
 use crate::error::{Error, Result};
+use crate::metrics::StoreMetrics;
 use crate::models::{CallId, ConversationId, IdClock, MessageId, Timestamp};
 use crate::store::unsure::Unsure;
 
 /// The most entries a list may skip: far beyond every end, and with any limit still a number the database can count to.
 pub(super) const MAX_SKIP: u64 = 1 << 53;
+
+/// How many places are kept.
+const MOST_PLACES: u64 = 20_000;
 
 /// No single request to the database takes longer; past it the outcome is unknown.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -43,6 +50,12 @@ pub(super) struct Engine {
     pub(super) revocations: Collection<Document>,
     pub(super) kept_rooms: Collection<Document>,
     pub(super) processes: Collection<Document>,
+    pub(super) devices: Collection<Document>,
+    pub(super) outbox: Collection<Document>,
+    pub(super) inboxes: Collection<Document>,
+    pub(super) presence: Collection<Document>,
+    pub(super) counted_days: Collection<Document>,
+    pub(super) media: Collection<Document>,
     /// Whether another program keeps accounts of astrologers.
     pub(super) accounts: Presence,
     /// Commands sent as they are inherit nothing from the client.
@@ -52,6 +65,10 @@ pub(super) struct Engine {
     pub(super) summaries: Summaries,
     pub(super) repairs: Repairs,
     pub(super) unsure: Unsure,
+    pub(super) metrics: StoreMetrics,
+    /// Where messages stand that somebody is likely to ask on from: the conversation and the time.
+    pub(super) places: Cache<MessageId, (ConversationId, Timestamp)>,
+    pub(super) new_calls: NewCalls,
     /// When a write was given up last, in milliseconds.
     doubted: AtomicI64,
     /// Cancelled by `close`; tasks drain and end.
@@ -71,6 +88,12 @@ impl Engine {
             revocations: database.collection("samvadrevocations"),
             kept_rooms: database.collection("samvadrooms"),
             processes: database.collection("samvadprocesses"),
+            devices: database.collection("samvaddevices"),
+            outbox: database.collection("samvadoutbox"),
+            inboxes: database.collection("samvadinboxes"),
+            presence: database.collection("samvadpresence"),
+            counted_days: database.collection("samvadanalytics"),
+            media: database.collection("samvadmedia"),
             accounts: Presence::default(),
             client,
             database,
@@ -79,6 +102,9 @@ impl Engine {
             summaries: Summaries::default(),
             repairs: Repairs::default(),
             unsure: Unsure::default(),
+            metrics: StoreMetrics::default(),
+            places: Cache::new(MOST_PLACES),
+            new_calls: NewCalls::default(),
             doubted: AtomicI64::new(i64::MIN),
             closed: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -133,7 +159,10 @@ impl Engine {
     }
 
     /// Reads everything a query finds.
-    pub(super) async fn collect(&self, what: &'static str, id: impl fmt::Display, find: Find<'_, Document>) -> Result<Vec<Document>> {
+    pub(super) async fn collect<T>(&self, what: &'static str, id: impl fmt::Display, find: Find<'_, T>) -> Result<Vec<T>>
+    where
+        T: DeserializeOwned + Unpin + Send + Sync,
+    {
         self.ask(what, id, async { find.await?.try_collect().await }).await
     }
 

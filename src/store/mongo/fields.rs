@@ -4,7 +4,7 @@
 //! fit is an error that names the document, because a message silently left out is worse than one that cannot be shown.
 
 use bson::oid::ObjectId;
-use bson::{Bson, Document};
+use bson::{Bson, Document, RawBsonRef, RawDocument};
 
 use crate::error::{Error, Result};
 use crate::models::{Participant, ParticipantKind, Timestamp};
@@ -14,21 +14,116 @@ use crate::models::{Participant, ParticipantKind, Timestamp};
 pub(super) struct Fields<'a> {
     collection: &'static str,
     id: ObjectId,
-    document: &'a Document,
+    document: Source<'a>,
+}
+
+/// Pages of history are read as they came, without a tree of every document first.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Parsed(&'a Document),
+    Raw(&'a [RawField<'a>]),
+}
+
+/// A field of a document in bytes.
+pub(super) type RawField<'a> = (&'a str, RawBsonRef<'a>);
+
+/// The fields of a document in bytes, to be handed to [`Fields::of_raw`]. Errors: `Internal` when it is no BSON.
+pub(super) fn raw_fields<'a>(collection: &'static str, document: &'a RawDocument) -> Result<Vec<RawField<'a>>> {
+    let field = |field: bson::error::Result<(&'a bson::raw::CStr, RawBsonRef<'a>)>| field.map(|(name, value)| (name.as_str(), value));
+    let fields = document.iter().map(field).collect::<Result<_, _>>();
+    fields.map_err(|e| Error::internal(format!("{collection}: a document cannot be read: {e}")))
+}
+
+/// A value that is no list and no document.
+enum Scalar<'a> {
+    Text(&'a str),
+    ObjectId(ObjectId),
+    Whole(i64),
+    Fraction(f64),
+    Flag(bool),
+    Date(bson::DateTime),
+    Other,
+}
+
+impl<'a> Scalar<'a> {
+    /// `None` for what says nothing.
+    fn of(value: &'a Bson) -> Option<Self> {
+        Some(match value {
+            Bson::Null | Bson::Undefined => return None,
+            Bson::String(text) => Self::Text(text),
+            Bson::ObjectId(id) => Self::ObjectId(*id),
+            Bson::Int32(number) => Self::Whole(i64::from(*number)),
+            Bson::Int64(number) => Self::Whole(*number),
+            Bson::Double(number) => Self::Fraction(*number),
+            Bson::Boolean(flag) => Self::Flag(*flag),
+            Bson::DateTime(at) => Self::Date(*at),
+            _ => Self::Other,
+        })
+    }
+
+    fn of_raw(value: RawBsonRef<'a>) -> Option<Self> {
+        Some(match value {
+            RawBsonRef::Null | RawBsonRef::Undefined => return None,
+            RawBsonRef::String(text) => Self::Text(text),
+            RawBsonRef::ObjectId(id) => Self::ObjectId(id),
+            RawBsonRef::Int32(number) => Self::Whole(i64::from(number)),
+            RawBsonRef::Int64(number) => Self::Whole(number),
+            RawBsonRef::Double(number) => Self::Fraction(number),
+            RawBsonRef::Boolean(flag) => Self::Flag(flag),
+            RawBsonRef::DateTime(at) => Self::Date(at),
+            _ => Self::Other,
+        })
+    }
+
+    /// A text, or the hex of an ObjectId.
+    fn into_text(self) -> Option<String> {
+        match self {
+            Self::Text(text) => Some(text.to_owned()),
+            Self::ObjectId(id) => Some(id.to_hex()),
+            _ => None,
+        }
+    }
+
+    fn number(&self) -> Option<f64> {
+        match self {
+            #[expect(clippy::cast_precision_loss, reason = "seconds of a recording")]
+            Self::Whole(number) => Some(*number as f64),
+            Self::Fraction(number) if number.is_finite() => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// Without its fraction.
+    fn whole(&self) -> Option<i64> {
+        match self {
+            Self::Whole(number) => Some(*number),
+            #[expect(clippy::cast_possible_truncation, reason = "the cast saturates, and fractions are not wanted")]
+            Self::Fraction(number) if number.is_finite() => Some(*number as i64),
+            _ => None,
+        }
+    }
 }
 
 impl<'a> Fields<'a> {
     /// A document of `collection`. Errors: `Internal` when its `_id` is no ObjectId.
     pub(super) fn of(collection: &'static str, document: &'a Document) -> Result<Self> {
         match document.get("_id") {
-            Some(Bson::ObjectId(id)) => Ok(Self { collection, id: *id, document }),
+            Some(Bson::ObjectId(id)) => Ok(Self { collection, id: *id, document: Source::Parsed(document) }),
+            other => Err(Error::internal(format!("{collection}: a document has the _id {other:?}, expected an ObjectId"))),
+        }
+    }
+
+    /// The same of a document in bytes.
+    pub(super) fn of_raw(collection: &'static str, fields: &'a [RawField<'a>]) -> Result<Self> {
+        match fields.iter().find(|(name, _)| *name == "_id").map(|(_, value)| *value) {
+            Some(RawBsonRef::ObjectId(id)) => Ok(Self { collection, id, document: Source::Raw(fields) }),
             other => Err(Error::internal(format!("{collection}: a document has the _id {other:?}, expected an ObjectId"))),
         }
     }
 
     /// A document inside this one; errors name the outer one.
     pub(super) fn inner(self, document: &'a Document) -> Self {
-        Self { document, ..self }
+        Self { document: Source::Parsed(document), ..self }
     }
 
     pub(super) fn id(self) -> [u8; 12] {
@@ -40,9 +135,17 @@ impl<'a> Fields<'a> {
         Timestamp::from_millis(self.id.timestamp().timestamp_millis())
     }
 
-    /// The value, unless absent or `null`.
+    /// The value, unless absent or `null`; of a document in bytes none, for lists and documents in it are read by nobody.
     pub(super) fn get(self, name: &str) -> Option<&'a Bson> {
-        self.document.get(name).filter(|value| !matches!(value, Bson::Null | Bson::Undefined))
+        let Source::Parsed(document) = self.document else { return None };
+        document.get(name).filter(|value| !matches!(value, Bson::Null | Bson::Undefined))
+    }
+
+    fn scalar(self, name: &str) -> Option<Scalar<'a>> {
+        match self.document {
+            Source::Parsed(document) => document.get(name).and_then(Scalar::of),
+            Source::Raw(fields) => fields.iter().find(|(other, _)| *other == name).and_then(|(_, value)| Scalar::of_raw(*value)),
+        }
     }
 
     pub(super) fn wrong(self, name: &str, why: &str) -> Error {
@@ -51,12 +154,7 @@ impl<'a> Fields<'a> {
 
     /// A text, or the hex of an ObjectId.
     pub(super) fn find_text(self, name: &str) -> Result<Option<String>> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(Bson::String(text)) => Ok(Some(text.clone())),
-            Some(Bson::ObjectId(id)) => Ok(Some(id.to_hex())),
-            Some(_) => Err(self.wrong(name, "is no text")),
-        }
+        self.scalar(name).map(|value| value.into_text().ok_or_else(|| self.wrong(name, "is no text"))).transpose()
     }
 
     /// The same, where an empty text says nothing.
@@ -80,11 +178,11 @@ impl<'a> Fields<'a> {
 
     /// The bytes of an ObjectId, also when it is stored as its hex.
     pub(super) fn find_object_id(self, name: &str) -> Result<Option<[u8; 12]>> {
-        match self.get(name) {
+        match self.scalar(name) {
             None => Ok(None),
-            Some(Bson::ObjectId(id)) => Ok(Some(id.bytes())),
-            Some(Bson::String(text)) if text.is_empty() => Ok(None),
-            Some(Bson::String(text)) => match ObjectId::parse_str(text) {
+            Some(Scalar::ObjectId(id)) => Ok(Some(id.bytes())),
+            Some(Scalar::Text("")) => Ok(None),
+            Some(Scalar::Text(text)) => match ObjectId::parse_str(text) {
                 Ok(id) => Ok(Some(id.bytes())),
                 Err(_) => Err(self.wrong(name, "is no ObjectId")),
             },
@@ -93,27 +191,27 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn find_number(self, name: &str) -> Result<Option<f64>> {
-        self.get(name).map(|value| number(value).ok_or_else(|| self.wrong(name, "is no number"))).transpose()
+        self.scalar(name).map(|value| value.number().ok_or_else(|| self.wrong(name, "is no number"))).transpose()
     }
 
     /// A number without its fraction.
     pub(super) fn find_whole(self, name: &str) -> Result<Option<i64>> {
-        self.get(name).map(|value| whole(value).ok_or_else(|| self.wrong(name, "is no number"))).transpose()
+        self.scalar(name).map(|value| value.whole().ok_or_else(|| self.wrong(name, "is no number"))).transpose()
     }
 
     pub(super) fn find_flag(self, name: &str) -> Result<Option<bool>> {
-        match self.get(name) {
+        match self.scalar(name) {
             None => Ok(None),
-            Some(Bson::Boolean(flag)) => Ok(Some(*flag)),
+            Some(Scalar::Flag(flag)) => Ok(Some(flag)),
             Some(_) => Err(self.wrong(name, "is neither true nor false")),
         }
     }
 
     pub(super) fn find_date(self, name: &str) -> Result<Option<Timestamp>> {
-        match self.get(name) {
+        match self.scalar(name) {
             None => Ok(None),
-            Some(Bson::DateTime(at)) => Ok(Some(Timestamp::from_millis(at.timestamp_millis()))),
-            Some(Bson::String(text)) => Timestamp::parse(text).map(Some).ok_or_else(|| self.wrong(name, "is no date")),
+            Some(Scalar::Date(at)) => Ok(Some(Timestamp::from_millis(at.timestamp_millis()))),
+            Some(Scalar::Text(text)) => Timestamp::parse(text).map(Some).ok_or_else(|| self.wrong(name, "is no date")),
             Some(_) => Err(self.wrong(name, "is no date")),
         }
     }
@@ -127,7 +225,8 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn entries(self) -> impl Iterator<Item = (&'a String, &'a Bson)> {
-        self.document.iter()
+        let Source::Parsed(document) = self.document else { return None.into_iter().flatten() };
+        Some(document.iter()).into_iter().flatten()
     }
 
     /// The elements of an array; none when it is absent.
@@ -141,12 +240,20 @@ impl<'a> Fields<'a> {
 
     /// The texts of an array.
     pub(super) fn texts(self, name: &str) -> Result<Vec<String>> {
-        let text = |value: &Bson| match value {
-            Bson::String(text) => Ok(text.clone()),
-            Bson::ObjectId(id) => Ok(id.to_hex()),
-            _ => Err(self.wrong(name, "holds something that is no text")),
+        let text = |value: Option<Scalar<'_>>| {
+            value.and_then(Scalar::into_text).ok_or_else(|| self.wrong(name, "holds something that is no text"))
         };
-        self.elements(name)?.iter().map(text).collect()
+        let Source::Raw(fields) = self.document else {
+            return self.elements(name)?.iter().map(|value| text(Scalar::of(value))).collect();
+        };
+        match fields.iter().find(|(other, _)| *other == name).map(|(_, value)| *value) {
+            None | Some(RawBsonRef::Null | RawBsonRef::Undefined) => Ok(Vec::new()),
+            Some(RawBsonRef::Array(elements)) => {
+                let element = |value: bson::error::Result<RawBsonRef<'a>>| text(value.ok().and_then(Scalar::of_raw));
+                elements.into_iter().map(element).collect()
+            }
+            Some(_) => Err(self.wrong(name, "is no array")),
+        }
     }
 
     pub(super) fn find_kind(self, name: &str) -> Result<Option<ParticipantKind>> {
@@ -163,25 +270,9 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn number(value: &Bson) -> Option<f64> {
-    match value {
-        Bson::Int32(number) => Some(f64::from(*number)),
-        #[expect(clippy::cast_precision_loss, reason = "seconds of a recording")]
-        Bson::Int64(number) => Some(*number as f64),
-        Bson::Double(number) if number.is_finite() => Some(*number),
-        _ => None,
-    }
-}
-
 /// A number of any type, without its fraction.
 pub(super) fn whole(value: &Bson) -> Option<i64> {
-    match value {
-        Bson::Int32(number) => Some(i64::from(*number)),
-        Bson::Int64(number) => Some(*number),
-        #[expect(clippy::cast_possible_truncation, reason = "the cast saturates, and fractions are not wanted")]
-        Bson::Double(number) if number.is_finite() => Some(*number as i64),
-        _ => None,
-    }
+    Scalar::of(value)?.whole()
 }
 
 /// A number as the Node programs store it: whole ones as int32 where they fit, fractions as double.

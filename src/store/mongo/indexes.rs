@@ -12,11 +12,14 @@ use tracing::{error, info};
 use super::engine::Engine;
 use super::failure::{self, failed, no_answer};
 use crate::error::Result;
+use crate::models::MessageStatus;
 
 /// Building on old data may take minutes; waiting for ever would hide a dead server.
 const BUILD_WITHIN: Duration = Duration::from_secs(600);
 /// The server has an index on these fields under another name or with other options.
 const CONFLICTS: [i32; 2] = [85, 86];
+/// The server cannot make such an index.
+const CANNOT_CREATE: i32 = 67;
 
 /// Makes what is missing.
 ///
@@ -25,8 +28,7 @@ pub(super) async fn ensure(engine: &Engine) -> Result<()> {
     let messages = &engine.messages;
     // History, `lastMessage` after a deletion.
     create(messages, doc! { "conversationId": 1, "createdAt": -1, "_id": -1 }, None).await?;
-    // What is unread.
-    create(messages, doc! { "conversationId": 1, "recipientType": 1, "status": 1 }, None).await?;
+    unread(messages).await?;
     // Partial, because older documents have no such field and would all be equal.
     let once = IndexOptions::builder().unique(true).partial_filter_expression(doc! { "clientMessageId": { "$exists": true } }).build();
     create(messages, doc! { "senderType": 1, "senderId": 1, "clientMessageId": 1 }, Some(once)).await?;
@@ -34,8 +36,10 @@ pub(super) async fn ensure(engine: &Engine) -> Result<()> {
     let conversations = &engine.conversations;
     // The list of a person.
     create(conversations, doc! { "participants.id": 1, "lastMessageAt": -1, "_id": -1 }, None).await?;
-    // The list of the admins, who take part under more than one id in documents of the original schema.
-    create(conversations, doc! { "lastMessageAt": -1, "_id": -1 }, None).await?;
+    // The list of the admins, who take part under more than one id in documents of the original schema. Without the conversations of
+    // others, which would move in it with every message.
+    let of_admins = IndexOptions::builder().partial_filter_expression(doc! { "participants.type": "admin" }).build();
+    create(conversations, doc! { "lastMessageAt": -1, "_id": -1 }, Some(of_admins)).await?;
     create(conversations, doc! { "aliases": 1 }, None).await?;
     unique_key(engine).await?;
 
@@ -50,11 +54,40 @@ pub(super) async fn ensure(engine: &Engine) -> Result<()> {
     // Each is noted once.
     create(&engine.relations, doc! { "userId": 1, "astrologerId": 1 }, Some(IndexOptions::builder().unique(true).build())).await?;
     create(&engine.revocations, doc! { "personType": 1, "personId": 1 }, Some(IndexOptions::builder().unique(true).build())).await?;
+    // Who was connected to a process that died.
+    create(&engine.presence, doc! { "processes": 1 }, None).await?;
+    // Files nobody needs: few, however many there are.
+    let unsettled = IndexOptions::builder().partial_filter_expression(doc! { "kept": false }).build();
+    create(&engine.media, doc! { "kept": 1, "state": 1, "createdAt": 1 }, Some(unsettled)).await?;
     // Every process asks every few seconds for what is new.
     create(&engine.revocations, doc! { "until": 1 }, None).await?;
     // The trail, whole or of one kind.
     create(&engine.audit, doc! { "at": -1, "_id": -1 }, None).await?;
-    create(&engine.audit, doc! { "action": 1, "at": -1, "_id": -1 }, None).await
+    create(&engine.audit, doc! { "action": 1, "at": -1, "_id": -1 }, None).await?;
+
+    create(&engine.devices, doc! { "ownerType": 1, "ownerId": 1, "registeredAt": -1 }, None).await?;
+    let outbox = &engine.outbox;
+    // What is due.
+    create(outbox, doc! { "lane": 1, "state": 1, "dueAt": 1 }, None).await?;
+    // What is too much, what is forgotten.
+    create(outbox, doc! { "state": 1, "lane": 1, "createdAt": -1 }, None).await?;
+    create(outbox, doc! { "state": 1, "endedAt": 1 }, None).await?;
+    let collapsing = IndexOptions::builder().partial_filter_expression(doc! { "collapse": { "$exists": true } }).build();
+    create(outbox, doc! { "collapse": 1, "state": 1 }, Some(collapsing)).await
+}
+
+/// What is unread. The status is a condition of the index and no part of its keys, so that "delivered" costs no change of an index: half
+/// of what it would. MongoDB before 6.0 knows no such condition and gets the status into the keys.
+async fn unread(messages: &Collection<Document>) -> Result<()> {
+    let keys = doc! { "conversationId": 1, "recipientType": 1 };
+    let unread = doc! { "status": { "$in": [MessageStatus::Sent.as_str(), MessageStatus::Delivered.as_str()] } };
+    let options = IndexOptions::builder().partial_filter_expression(unread).build();
+    match build(messages, keys.clone(), Some(options)).await? {
+        Err(e) if failure::code(&e) == Some(CANNOT_CREATE) => {
+            create(messages, doc! { "conversationId": 1, "recipientType": 1, "status": 1 }, None).await
+        }
+        outcome => settle(messages, &keys, false, outcome).await,
+    }
 }
 
 /// One conversation per key. Conversations of the original schema have none, and all of them would collide: they get theirs first.

@@ -86,6 +86,11 @@ impl Lanes {
         (Self { engine: Arc::clone(engine), entrances: (0..LANES).map(lane).collect() }, ended)
     }
 
+    /// How many jobs wait to be looked at.
+    pub(super) fn waiting(&self) -> usize {
+        self.entrances.iter().map(|entrance| entrance.max_capacity() - entrance.capacity()).sum()
+    }
+
     /// Queues a send. Its place is taken now, not when the result is awaited.
     pub(super) fn append(&self, new: NewMessage) -> Pending<Sent> {
         let (reply, answer) = oneshot::channel();

@@ -4,10 +4,10 @@
 
 use bson::oid::ObjectId;
 use bson::raw::{CStr, cstr};
-use bson::{Bson, Document, RawDocumentBuf, doc};
+use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
 
 use super::engine::date;
-use super::fields::{Fields, stored_id, stored_number, stored_whole};
+use super::fields::{Fields, raw_fields, stored_id, stored_number, stored_whole};
 use crate::error::Result;
 use crate::models::message::{CallLog, Media};
 use crate::models::{
@@ -97,7 +97,15 @@ pub(super) fn filing(document: &Document) -> Result<Filing> {
 
 /// Reads a message of `conversation`.
 pub(super) fn read(document: &Document, conversation: &ConversationHandle) -> Result<Message> {
-    let fields = Fields::of(COLLECTION, document)?;
+    read_fields(Fields::of(COLLECTION, document)?, conversation)
+}
+
+/// The same from its bytes.
+pub(super) fn read_raw(document: &RawDocument, conversation: &ConversationHandle) -> Result<Message> {
+    read_fields(Fields::of_raw(COLLECTION, &raw_fields(COLLECTION, document)?)?, conversation)
+}
+
+fn read_fields(fields: Fields<'_>, conversation: &ConversationHandle) -> Result<Message> {
     let created_at = created_at(fields)?;
     let is_deleted = fields.find_flag("isDeleted")?.unwrap_or(false);
     let message_type = match fields.find_filled("messageType")? {

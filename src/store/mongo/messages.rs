@@ -65,8 +65,8 @@ impl Engine {
             }
         }
         let limit = query.limit.min(MAX_PAGE);
-        let find = self
-            .messages
+        let messages = self.raw_messages();
+        let find = messages
             .find(filter)
             .sort(doc! { "createdAt": direction, "_id": direction })
             .skip(skip.min(MAX_SKIP))
@@ -74,9 +74,13 @@ impl Engine {
         let mut found = self.collect("reading messages of conversation", &conversation.key, find).await?;
         let has_more = found.len() > limit;
         found.truncate(limit);
-        let mut items: Vec<Message> = found.iter().map(|d| documents::read(d, conversation)).collect::<Result<_>>()?;
+        let mut items: Vec<Message> = found.iter().map(|d| documents::read_raw(d, conversation)).collect::<Result<_>>()?;
         if direction < 0 {
             items.reverse();
+        }
+        // Whoever goes on goes on from an end.
+        for end in items.first().into_iter().chain(items.last()) {
+            self.places.insert(end.id, (conversation.id, end.created_at));
         }
         let late_count = late.len();
         late.append(&mut items);
@@ -112,8 +116,11 @@ impl Engine {
         late.iter().map(|d| documents::read(d, conversation)).collect()
     }
 
-    /// When a message of this conversation was stored, visible or not.
+    /// When a message of this conversation was stored, visible or not. That never changes, nor does its conversation.
     async fn place_of(&self, conversation: &ConversationHandle, id: MessageId) -> Result<Timestamp> {
+        if let Some((_, at)) = self.places.get(&id).filter(|(of, _)| *of == conversation.id) {
+            return Ok(at);
+        }
         let find = self
             .messages
             .find_one(doc! { "_id": id, "conversationId": of_conversation(conversation) })

@@ -5,6 +5,7 @@
 //! pipelines, so that DocumentDB and FerretDB have a chance. Source of the shapes: docs/protocol.md#models.
 //! Collections of other programs (`others`) are only read.
 
+mod analytics;
 mod append;
 mod call_document;
 mod call_lists;
@@ -13,21 +14,27 @@ mod connect;
 mod conversation_document;
 mod conversations;
 mod deletions;
+mod devices;
 mod engine;
 mod failure;
 mod fields;
+mod inbox;
 mod indexes;
 mod lanes;
 mod marks;
+mod media;
 mod message_document;
 mod messages;
 mod others;
+mod outbox;
+mod presence;
 mod reads;
 mod repair;
 mod rooms;
 mod summaries;
 mod trust;
 mod updates;
+mod upkeep;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,13 +46,14 @@ use tracing::warn;
 use self::engine::Engine;
 use self::lanes::Lanes;
 use super::{
-    CallChange, CallQuery, Calls, Change, ConversationPage, Conversations, DeleteMessage, Lookup, MarkRead, MessageQuery, Messages,
-    NewConversation, Opened, Pending, ReadMarks, Sent, Store, Transitioned,
+    CallChange, CallQuery, Calls, Change, ConversationPage, Conversations, DeleteMessage, Load, Lookup, MarkRead, MessageQuery, Messages,
+    NewConversation, Opened, Pending, ReadMarks, Recount, Sent, Store, Transitioned, UpkeepStore,
 };
 use crate::error::Result;
+use crate::metrics::StoreMetrics;
 use crate::models::{
-    Account, AuditAction, AuditEntry, Call, CallId, Conversation, ConversationHandle, ConversationKey, Feedback, KeptRooms, Message,
-    MessageId, NewCall, NewMessage, Notices, Participant, ProcessId, Profile, Relation, Revocation, Timestamp,
+    Account, AuditAction, AuditEntry, Call, CallId, Conversation, ConversationHandle, ConversationId, ConversationKey, Feedback, KeptRooms,
+    Message, MessageId, NewCall, NewMessage, Notices, Participant, ProcessId, Profile, Relation, Revocation, Timestamp,
 };
 
 /// How long `close` waits for what is queued.
@@ -259,6 +267,11 @@ impl Store for MongoStore {
         self.engine.check_primary().await
     }
 
+    fn metrics(&self) -> &StoreMetrics {
+        self.engine.metrics.note_queue(self.lanes.waiting());
+        &self.engine.metrics
+    }
+
     fn engine(&self) -> &'static str {
         "mongodb"
     }
@@ -270,6 +283,50 @@ impl Store for MongoStore {
             warn!("some writes were still waiting for MongoDB when the store was closed");
         }
         self.engine.let_go().await;
+    }
+}
+
+#[async_trait]
+impl UpkeepStore for MongoStore {
+    async fn walk_conversations(&self, after: Option<ConversationId>, limit: usize) -> Result<Vec<Conversation>> {
+        // Prepared first: until then older conversations may have no keys.
+        self.engine.clock()?;
+        self.engine.walk_conversations(after, limit).await
+    }
+
+    async fn walk_messages(&self, of: &ConversationHandle, after: Option<MessageId>, limit: usize) -> Result<Vec<Message>> {
+        self.engine.check_open()?;
+        self.engine.walk_messages(of, after, limit).await
+    }
+
+    async fn walk_calls(&self, after: Option<CallId>, limit: usize) -> Result<Vec<Call>> {
+        self.engine.check_open()?;
+        self.engine.walk_calls(after, limit).await
+    }
+
+    async fn relations(&self) -> Result<Vec<Relation>> {
+        self.engine.check_open()?;
+        self.engine.relations().await
+    }
+
+    async fn recount(&self, of: ConversationId) -> Result<Option<Recount>> {
+        self.engine.check_open()?;
+        self.engine.recount(of).await
+    }
+
+    async fn put_right(&self, of: ConversationId) -> Result<()> {
+        self.engine.clock()?;
+        self.engine.put_right(of).await
+    }
+
+    async fn take_over(&self, load: Load) -> Result<()> {
+        self.engine.clock()?;
+        self.engine.take_over(load).await
+    }
+
+    async fn erase_names(&self, person: &Participant) -> Result<()> {
+        self.engine.clock()?;
+        self.engine.erase_names(person).await
     }
 }
 

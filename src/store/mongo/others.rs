@@ -84,7 +84,7 @@ impl Engine {
         let others = self.database.collection::<Document>(ASTROLOGERS);
         let find = others
             .find(doc! { "_id": { "$in": ids } })
-            .projection(doc! { "activeSession.sessionId": 1, "isSuspended": 1 })
+            .projection(doc! { "activeSession.sessionId": 1, "isSuspended": 1, "isOnline": 1 })
             .max_time(LOOK_FOR);
         let found = self.collect("looking into", ASTROLOGERS, find).await?;
         let (mut by_object_id, mut by_text) = (HashMap::new(), HashMap::new());
@@ -160,6 +160,7 @@ fn read_account(document: &Document) -> Account {
     Account {
         session_id: session.filter(|id| !id.is_empty()).map(str::to_owned),
         is_suspended: document.get("isSuspended").is_some_and(is_true),
+        is_switched_on: document.get("isOnline").map(is_true),
     }
 }
 

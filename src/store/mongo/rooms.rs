@@ -58,7 +58,7 @@ impl Engine {
     }
 
     /// There are as many as were started lately.
-    async fn processes_alive(&self, since: Timestamp) -> Result<HashMap<String, Timestamp>> {
+    pub(super) async fn processes_alive(&self, since: Timestamp) -> Result<HashMap<String, Timestamp>> {
         let find = self.processes.find(doc! { "aliveAt": { "$gte": date(since) } });
         let found = self.collect("finding processes in", self.database.name(), find).await?;
         let alive = |document: &Document| Some((document.get_str("_id").ok()?.to_owned(), date_of(document, "aliveAt")?));
@@ -97,7 +97,7 @@ impl Engine {
     }
 }
 
-fn id_of(person: &Participant) -> Bson {
+pub(super) fn id_of(person: &Participant) -> Bson {
     Bson::String(person.to_string())
 }
 
@@ -119,15 +119,15 @@ fn document(kept: &KeptRooms, process: &str) -> Document {
     document
 }
 
-fn undecodable(document: &Document) -> Error {
+pub(super) fn undecodable(document: &Document) -> Error {
     Error::internal(format!("cannot decode {:?} of our own collections", document.get("_id")))
 }
 
-fn date_of(document: &Document, name: &str) -> Option<Timestamp> {
+pub(super) fn date_of(document: &Document, name: &str) -> Option<Timestamp> {
     document.get_datetime(name).ok().map(|at| Timestamp::from_millis(at.timestamp_millis()))
 }
 
-fn person(document: &Document) -> Option<Participant> {
+pub(super) fn person(document: &Document) -> Option<Participant> {
     Some(Participant::stored(ParticipantKind::parse(document.get_str("personType").ok()?)?, document.get_str("personId").ok()?.to_owned()))
 }
 

@@ -1,9 +1,11 @@
 //! Many updates in one command: one journey and one wait for the journal, whatever their number.
 
 use bson::{Bson, Document, doc};
+use mongodb::Collection;
 use tracing::error;
 
 use super::engine::Engine;
+use super::failure::is_duplicate_key;
 use super::fields::whole;
 use crate::error::{Error, Result};
 
@@ -44,4 +46,12 @@ impl Engine {
 
 fn number(document: &Document, name: &str) -> Option<usize> {
     document.get(name).and_then(whole).and_then(|n| usize::try_from(n).ok())
+}
+
+/// Changes or makes the one document of this `_id`. Two that make it at once: the slower one changes it.
+pub(super) async fn upsert_one(collection: &Collection<Document>, id: Document, update: Document) -> mongodb::error::Result<()> {
+    match collection.update_one(id.clone(), update.clone()).upsert(true).await {
+        Err(e) if is_duplicate_key(&e) => collection.update_one(id, update).await.map(drop),
+        outcome => outcome.map(drop),
+    }
 }

@@ -4,9 +4,11 @@
 
 use rusqlite::{Connection, Params, params};
 
+use super::analytics;
 use super::rows::{self, call_columns, notice_bits, sql_count};
 use crate::error::{Error, Result};
 use crate::models::{Call, CallId, CallStatus, CallType, EndReason, Feedback, IdClock, NewCall, Notices, Participant, Timestamp};
+use crate::store::analytics::counted_already;
 use crate::store::{CallChange, CallQuery, Calls, MAX_PAGE, Transitioned};
 
 /// Stores a call that begins to ring.
@@ -57,6 +59,7 @@ pub(super) fn transition(connection: &Connection, change: CallChange) -> Result<
     if !change.from.contains(&call.status) {
         return Ok(Transitioned::Refused(Box::new(call)));
     }
+    let at = change.at;
     apply(change, &mut call);
     connection
         .prepare_cached(
@@ -82,6 +85,9 @@ pub(super) fn transition(connection: &Connection, change: CallChange) -> Result<
             notice_bits(call.notices),
             call.updated_at.as_millis(),
         ])?;
+    if counted_already(&call, at) {
+        analytics::recount(connection, call.initiated_at)?;
+    }
     Ok(Transitioned::Applied(Box::new(call)))
 }
 
@@ -167,6 +173,28 @@ pub(super) fn page(connection: &Connection, query: &CallQuery) -> Result<Calls> 
         .prepare_cached(&format!("SELECT count(*) FROM ({IDS_OF})"))?
         .query_row(of_person(None, sql_count(query.count_up_to), 0), |row| row.get::<_, u32>(0))?;
     Ok(Calls { items, has_more, total: u64::from(total) })
+}
+
+/// When someone's calls began, and their ids, newest first.
+pub(super) fn places(
+    connection: &Connection,
+    person: &Participant,
+    before: Option<CallId>,
+    limit: usize,
+) -> Result<Vec<(Timestamp, CallId)>> {
+    let before = before.map_or([u8::MAX; 12], CallId::bytes);
+    let (any_type, any_status) = (None::<&str>, None::<&str>);
+    // The beginning is looked up for each: a second column would make the union sort instead of merge.
+    let sql = format!("SELECT initiated_at, id FROM ({IDS_OF}) JOIN call USING(id)");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut places = statement
+        .query_map(params![person.kind().as_str(), person.id(), before, any_type, any_status, sql_count(limit), 0], |row| {
+            Ok((Timestamp::from_millis(row.get(0)?), CallId::from_bytes(row.get(1)?)))
+        })?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    // A join promises no order.
+    places.sort_unstable_by_key(|place| std::cmp::Reverse(place.1));
+    Ok(places)
 }
 
 fn require(connection: &Connection, id: CallId) -> Result<()> {

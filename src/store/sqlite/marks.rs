@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use super::{conversations, messages};
+use super::{analytics, conversations, messages};
 use crate::error::{Error, Result};
 use crate::models::{ConversationHandle, ConversationId, Message, MessageId, Participant, Timestamp};
 use crate::store::{DeleteMessage, MarkRead, ReadMarks, Which};
@@ -115,6 +115,7 @@ pub(super) fn delete(connection: &Connection, delete: &DeleteMessage) -> Result<
     let newest = messages::newest(connection, conversation)?;
     conversations::set_last(connection, conversation, newest.as_ref())?;
     conversations::touch(connection, conversation, delete.at)?;
+    analytics::recount(connection, message.created_at)?;
     messages::find_in(connection, conversation, message.id)
 }
 

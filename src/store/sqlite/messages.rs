@@ -109,23 +109,26 @@ pub(super) fn newest(connection: &Connection, conversation: ConversationId) -> R
 /// One page, oldest first.
 pub(super) fn page(connection: &Connection, query: &MessageQuery) -> Result<Messages> {
     let (conversation, viewer) = (query.conversation.id.bytes(), query.viewer.as_str());
+    let key = query.conversation.key.as_str();
     let limit = query.limit.min(MAX_PAGE);
     // One more than asked for tells whether there are more.
     let fetch = sql_count(limit + 1);
     let (mut items, newest_first) = match query.range {
         Range::Latest { skip } => {
-            let sql = concat!("SELECT ", message_columns!(), " FROM message WHERE ", visible!(), " ORDER BY id DESC LIMIT ?3 OFFSET ?4");
-            (find_all(connection, sql, params![conversation, viewer, fetch, sql_count(skip)])?, true)
+            let sql =
+                concat!("SELECT ", message_columns!("?5"), " FROM message WHERE ", visible!(), " ORDER BY id DESC LIMIT ?3 OFFSET ?4");
+            (find_all(connection, sql, params![conversation, viewer, fetch, sql_count(skip), key])?, true)
         }
         Range::Before(cursor) => {
             require_in(connection, query.conversation.id, cursor)?;
-            let sql = concat!("SELECT ", message_columns!(), " FROM message WHERE ", visible!(), " AND id < ?4 ORDER BY id DESC LIMIT ?3");
-            (find_all(connection, sql, params![conversation, viewer, fetch, cursor.bytes()])?, true)
+            let sql =
+                concat!("SELECT ", message_columns!("?5"), " FROM message WHERE ", visible!(), " AND id < ?4 ORDER BY id DESC LIMIT ?3");
+            (find_all(connection, sql, params![conversation, viewer, fetch, cursor.bytes(), key])?, true)
         }
         Range::After(cursor) => {
             require_in(connection, query.conversation.id, cursor)?;
-            let sql = concat!("SELECT ", message_columns!(), " FROM message WHERE ", visible!(), " AND id > ?4 ORDER BY id LIMIT ?3");
-            (find_all(connection, sql, params![conversation, viewer, fetch, cursor.bytes()])?, false)
+            let sql = concat!("SELECT ", message_columns!("?5"), " FROM message WHERE ", visible!(), " AND id > ?4 ORDER BY id LIMIT ?3");
+            (find_all(connection, sql, params![conversation, viewer, fetch, cursor.bytes(), key])?, false)
         }
     };
     let has_more = items.len() > limit;

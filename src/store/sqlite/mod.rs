@@ -3,17 +3,24 @@
 //! Changes queue for one thread (`writer`) that commits whatever waits as one transaction; reads go to a few threads beside it
 //! (`readers`). `schema` has the tables; `conversations`, `messages`, `marks`, `calls` and `trust` have the statements.
 
+mod analytics;
 mod calls;
 mod conversations;
+mod devices;
 mod errors;
 mod folder;
+mod inbox;
 mod marks;
+mod media;
 mod messages;
+mod outbox;
+mod presence;
 mod readers;
 mod rooms;
 mod rows;
 mod schema;
 mod trust;
+mod upkeep;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -26,13 +33,14 @@ use self::readers::Readers;
 use self::writer::{Desk, Writer};
 use super::unsure::Unsure;
 use super::{
-    CallChange, CallQuery, Calls, Change, ConversationPage, Conversations, DeleteMessage, Lookup, MarkRead, MessageQuery, Messages,
-    NewConversation, Opened, Pending, ReadMarks, Sent, Store, Transitioned, Which,
+    CallChange, CallQuery, Calls, Change, ConversationPage, Conversations, DeleteMessage, Load, Lookup, MarkRead, MessageQuery, Messages,
+    NewConversation, Opened, Pending, ReadMarks, Recount, Sent, Store, Transitioned, UpkeepStore, Which,
 };
 use crate::error::{Error, Result};
+use crate::metrics::StoreMetrics;
 use crate::models::{
-    Account, AuditAction, AuditEntry, Call, CallId, Conversation, ConversationHandle, ConversationKey, Feedback, IdClock, KeptRooms,
-    Message, MessageId, NewCall, NewMessage, Notices, Participant, ProcessId, Profile, Relation, Revocation, Timestamp,
+    Account, AuditAction, AuditEntry, Call, CallId, Conversation, ConversationHandle, ConversationId, ConversationKey, Feedback, IdClock,
+    KeptRooms, Message, MessageId, NewCall, NewMessage, Notices, Participant, ProcessId, Profile, Relation, Revocation, Timestamp,
 };
 
 /// Conversations, messages and calls in `samvad.db` of the data folder.
@@ -42,6 +50,7 @@ pub struct SqliteStore {
     writer: Arc<Writer>,
     readers: Arc<Readers>,
     unsure: Arc<Unsure>,
+    metrics: Arc<StoreMetrics>,
 }
 
 /// How to open the embedded store.
@@ -115,8 +124,10 @@ impl SqliteStore {
         let readers = (0..options.reader_threads.max(1)).map(|_| schema::connect_reader(&file)).collect::<rusqlite::Result<_>>()?;
         let readers = Readers::start(readers, options.queue_len, &lock)?;
         let reconnect = Box::new(move || schema::connect_writer(&file, options.max_pages));
-        let writer = Writer::start(Desk { connection, reconnect, clock, lock: Box::new(lock) }, options.queue_len)?;
-        Ok(Self { writer: Arc::new(writer), readers: Arc::new(readers), unsure: Arc::default() })
+        let metrics: Arc<StoreMetrics> = Arc::default();
+        let desk = Desk { connection, reconnect, clock, lock: Box::new(lock), metrics: Arc::clone(&metrics) };
+        let writer = Writer::start(desk, options.queue_len)?;
+        Ok(Self { writer: Arc::new(writer), readers: Arc::new(readers), unsure: Arc::default(), metrics })
     }
 
     fn write<T, F>(&self, work: F) -> Pending<T>
@@ -125,6 +136,43 @@ impl SqliteStore {
         F: FnOnce(&Connection, &IdClock) -> Result<T> + Send + 'static,
     {
         self.writer.submit(0, work)
+    }
+}
+
+#[async_trait]
+impl UpkeepStore for SqliteStore {
+    async fn walk_conversations(&self, after: Option<ConversationId>, limit: usize) -> Result<Vec<Conversation>> {
+        self.readers.ask(move |connection| upkeep::conversations(connection, after, limit)).await
+    }
+
+    async fn walk_messages(&self, of: &ConversationHandle, after: Option<MessageId>, limit: usize) -> Result<Vec<Message>> {
+        let id = of.id;
+        self.readers.ask(move |connection| upkeep::messages_of(connection, id, after, limit)).await
+    }
+
+    async fn walk_calls(&self, after: Option<CallId>, limit: usize) -> Result<Vec<Call>> {
+        self.readers.ask(move |connection| upkeep::calls(connection, after, limit)).await
+    }
+
+    async fn relations(&self) -> Result<Vec<Relation>> {
+        self.readers.ask(upkeep::relations).await
+    }
+
+    async fn recount(&self, of: ConversationId) -> Result<Option<Recount>> {
+        self.readers.ask(move |connection| upkeep::recount(connection, of)).await
+    }
+
+    async fn put_right(&self, of: ConversationId) -> Result<()> {
+        self.write(move |connection, _| upkeep::put_right(connection, of)).await
+    }
+
+    async fn take_over(&self, load: Load) -> Result<()> {
+        self.write(move |connection, _| upkeep::take_over(connection, &load)).await
+    }
+
+    async fn erase_names(&self, person: &Participant) -> Result<()> {
+        let person = person.clone();
+        self.write(move |connection, _| upkeep::erase_names(connection, &person)).await
     }
 }
 
@@ -330,6 +378,11 @@ impl Store for SqliteStore {
             Ok(())
         })
         .await
+    }
+
+    fn metrics(&self) -> &StoreMetrics {
+        self.metrics.note_queue(self.writer.waiting());
+        &self.metrics
     }
 
     fn engine(&self) -> &'static str {

@@ -80,7 +80,9 @@ pub(super) fn forget(connection: &Connection, before: Timestamp) -> Result<()> {
         .execute([before])?;
     // One may be dead while rooms of those dropped from it still count.
     connection
-        .prepare_cached("DELETE FROM process WHERE alive_at < ?1 AND id NOT IN (SELECT process FROM kept_rooms)")?
+        .prepare_cached(
+            "DELETE FROM process WHERE alive_at < ?1 AND id NOT IN (SELECT process FROM kept_rooms UNION SELECT process FROM presence)",
+        )?
         .execute([before])?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! From rows to models. A row that cannot be decoded is an error that names it, never a row left out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rusqlite::Row;
 use rusqlite::types::{FromSql, ValueRef};
@@ -9,18 +10,26 @@ use super::errors::Undecodable;
 use crate::error::{Error, Result, Source};
 use crate::models::message::{CallLog, Media};
 use crate::models::{
-    AuditAction, AuditEntry, Call, CallId, CallStatus, CallType, Conversation, ConversationHandle, ConversationId, ConversationKey,
-    EndReason, Feedback, LastMessage, Member, Message, MessageId, MessageStatus, MessageType, Notices, Participant, ParticipantKind,
-    Profile, Revocation, Timestamp,
+    AuditAction, AuditEntry, Call, CallId, CallStatus, CallType, Conversation, ConversationHandle, ConversationId, ConversationKey, Device,
+    DeviceKind, EndReason, Feedback, LastMessage, Lease, Member, Message, MessageId, MessageStatus, MessageType, Notices, OutboxEntry,
+    OutboxLane, OutboxState, Participant, ParticipantKind, Platform, ProcessId, Profile, Revocation, Timestamp,
 };
 
 /// The columns [`message`] reads, in its order. The key comes from the conversation, where it is kept once.
+///
+/// Whoever knows the key already gives it as a parameter, and it is not looked up for every row.
 macro_rules! message_columns {
     () => {
-        "id, conversation, (SELECT key FROM conversation WHERE id = message.conversation), sender_kind, sender, sender_name, \
-         sender_picture, recipient_kind, recipient, type, content, media_url, media_size, media_duration, thumbnail_url, reply_to, \
-         call_type, call_status, call_duration, call_id, client_id, status, created_at, updated_at, delivered_at, read_at, is_deleted, \
-         deleted_at, deleted_by"
+        $crate::store::sqlite::rows::message_columns!("(SELECT key FROM conversation WHERE id = message.conversation)")
+    };
+    ($key:literal) => {
+        concat!(
+            "id, conversation, ",
+            $key,
+            ", sender_kind, sender, sender_name, sender_picture, recipient_kind, recipient, type, content, media_url, media_size, \
+             media_duration, thumbnail_url, reply_to, call_type, call_status, call_duration, call_id, client_id, status, created_at, \
+             updated_at, delivered_at, read_at, is_deleted, deleted_at, deleted_by"
+        )
     };
 }
 pub(super) use message_columns;
@@ -31,7 +40,7 @@ pub(super) fn message(row: &Row<'_>) -> Result<Message> {
         Ok(Message {
             id: MessageId::from_bytes(cells.take()?),
             conversation_id: ConversationId::from_bytes(cells.take()?),
-            conversation_key: ConversationKey::stored(cells.take::<String>()?),
+            conversation_key: ConversationKey::stored(cells.take::<Arc<str>>()?),
             sender: cells.participant()?,
             sender_profile: cells.profile()?,
             recipient: cells.participant()?,
@@ -197,6 +206,62 @@ pub(super) fn sql_count(n: impl TryInto<i64>) -> i64 {
 }
 
 /// Runs `read` over the cells of a row whose first one is the id to blame.
+/// The columns [`device`] reads, in its order.
+macro_rules! device_columns {
+    () => {
+        "token, kind, owner_kind, owner, platform, registered_at"
+    };
+}
+pub(super) use device_columns;
+
+/// Reads a row of [`device_columns`].
+pub(super) fn device(row: &Row<'_>) -> Result<Device> {
+    // The first cell is the token, which errors must not show.
+    let read = |cells: &mut Cells<'_, '_>| {
+        Ok(Device {
+            token: cells.take()?,
+            kind: cells.word(DeviceKind::parse)?,
+            owner: cells.participant()?,
+            platform: cells.word(Platform::parse)?,
+            registered_at: cells.time()?,
+        })
+    };
+    read(&mut Cells { row, next: 0 }).map_err(|e: Source| Error::internal(format!("cannot decode a device: {e}")))
+}
+
+/// The columns [`outbox_entry`] reads, in its order.
+macro_rules! outbox_columns {
+    () => {
+        "id, lane, collapse, recipient_kind, recipient, body, created_at, due_at, expires_at, attempts, settled, state, lease_owner, \
+         lease_until, problem"
+    };
+}
+pub(super) use outbox_columns;
+
+/// Reads a row of [`outbox_columns`].
+pub(super) fn outbox_entry(row: &Row<'_>) -> Result<OutboxEntry> {
+    decode("outbox entry", row, |cells| {
+        Ok(OutboxEntry {
+            id: cells.take()?,
+            lane: cells.word(OutboxLane::parse)?,
+            collapse: cells.take()?,
+            recipient: cells.optional_participant()?,
+            body: cells.take()?,
+            created_at: cells.time()?,
+            due_at: cells.time()?,
+            expires_at: cells.time()?,
+            attempts: cells.take()?,
+            settled: serde_json::from_str(&cells.take::<String>()?)?,
+            state: cells.word(OutboxState::parse)?,
+            lease: {
+                let owner = cells.optional_word(ProcessId::parse)?;
+                owner.zip(cells.optional_time()?).map(|(owner, until)| Lease { owner, until })
+            },
+            problem: cells.take()?,
+        })
+    })
+}
+
 fn decode<T>(table: &'static str, row: &Row<'_>, read: impl FnOnce(&mut Cells<'_, '_>) -> Result<T, Source>) -> Result<T> {
     read(&mut Cells { row, next: 0 }).map_err(|source| Error::internal(Undecodable { table, id: name(row), source }))
 }
@@ -233,7 +298,9 @@ impl Cells<'_, '_> {
     }
 
     fn word<T>(&mut self, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, Source> {
-        known(&self.take::<String>()?, parse)
+        let word = self.row.get_ref(self.next)?.as_str()?;
+        self.next += 1;
+        known(word, parse)
     }
 
     fn optional_word<T>(&mut self, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Source> {
@@ -242,7 +309,7 @@ impl Cells<'_, '_> {
     }
 
     fn participant(&mut self) -> Result<Participant, Source> {
-        Ok(Participant::stored(self.word(ParticipantKind::parse)?, self.take::<String>()?))
+        Ok(Participant::stored(self.word(ParticipantKind::parse)?, self.take::<Arc<str>>()?))
     }
 
     fn optional_participant(&mut self) -> Result<Option<Participant>, Source> {

@@ -97,6 +97,50 @@ const MIGRATIONS: &[&str] = &[
         PRIMARY KEY(kind, person)
     ) STRICT, WITHOUT ROWID;
 ",
+    "
+    -- When somebody last looked at the missed calls.
+    CREATE TABLE inbox(
+        kind TEXT NOT NULL, person TEXT NOT NULL, missed_seen_at INTEGER NOT NULL, PRIMARY KEY(kind, person)
+    ) STRICT, WITHOUT ROWID;
+ ",
+    "
+    -- Who is connected to which process, as long as that lives.
+    CREATE TABLE presence(
+        kind TEXT NOT NULL, person TEXT NOT NULL, process TEXT NOT NULL, PRIMARY KEY(kind, person, process)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE last_seen(kind TEXT NOT NULL, person TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY(kind, person)) STRICT, WITHOUT ROWID;
+",
+    "
+    -- What the dashboard counted of days that are over, as JSON; NULL once a change has made it wrong, which version counts.
+    CREATE TABLE analytics_day(day INTEGER PRIMARY KEY, version INTEGER NOT NULL, totals TEXT) STRICT;
+ ",
+    "
+    -- used = 1 once a message names it. The bytes are elsewhere.
+    CREATE TABLE media(
+        id TEXT PRIMARY KEY, conversation TEXT NOT NULL, kind TEXT NOT NULL, person TEXT NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL,
+        size INTEGER NOT NULL, state TEXT NOT NULL, used INTEGER NOT NULL DEFAULT 0, width INTEGER, height INTEGER,
+        created_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    -- Few rows, however many files there are.
+    CREATE INDEX media_unsettled ON media(state, created_at) WHERE NOT (state = 'ready' AND used = 1);
+",
+    "
+    CREATE TABLE device(
+        token TEXT PRIMARY KEY, kind TEXT NOT NULL, owner_kind TEXT NOT NULL, owner TEXT NOT NULL, platform TEXT NOT NULL,
+        registered_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX device_owner ON device(owner_kind, owner, registered_at);
+
+    -- settled is a JSON list. ended_at is there once it is done or given up; lease_until while somebody works on it.
+    CREATE TABLE outbox(
+        id TEXT PRIMARY KEY, lane TEXT NOT NULL, collapse TEXT, recipient_kind TEXT, recipient TEXT, body TEXT NOT NULL,
+        created_at INTEGER NOT NULL, due_at INTEGER NOT NULL, expires_at INTEGER NOT NULL, attempts INTEGER NOT NULL,
+        settled TEXT NOT NULL, state TEXT NOT NULL, lease_owner TEXT, lease_until INTEGER, problem TEXT, ended_at INTEGER
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX outbox_due ON outbox(lane, due_at) WHERE state = 'waiting';
+    CREATE INDEX outbox_collapse ON outbox(collapse) WHERE state = 'waiting' AND collapse IS NOT NULL;
+    CREATE INDEX outbox_ended ON outbox(state, ended_at) WHERE state <> 'waiting';
+",
 ];
 
 // FULL: an answer means the disk has it. 16000 pages bound the log to about 64 MB; smaller values cost a quarter of the rate.
@@ -162,7 +206,20 @@ mod tests {
         connection.execute_batch(&MIGRATIONS[..2].concat()).unwrap();
         connection.execute_batch("PRAGMA user_version = 2; INSERT INTO probe(data) VALUES(x'07');").unwrap();
         migrate(&mut connection).unwrap();
-        for table in ["relation", "audit", "revocation", "process", "kept_rooms"] {
+        for table in [
+            "relation",
+            "audit",
+            "revocation",
+            "process",
+            "kept_rooms",
+            "inbox",
+            "presence",
+            "last_seen",
+            "analytics_day",
+            "media",
+            "device",
+            "outbox",
+        ] {
             let rows: u32 = connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap();
             assert_eq!(rows, 0, "{table}");
         }

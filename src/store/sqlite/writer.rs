@@ -3,7 +3,7 @@
 //! Order of the queue is order of the transaction is order of the answers. Nothing is answered before the commit.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
+use crate::metrics::StoreMetrics;
 use crate::models::IdClock;
 use crate::store::Pending;
 
@@ -48,6 +49,8 @@ pub(super) struct Desk {
     pub(super) clock: IdClock,
     /// Let go of when the thread ends.
     pub(super) lock: Box<dyn Send>,
+    /// Where commits are noted.
+    pub(super) metrics: Arc<StoreMetrics>,
 }
 
 impl Writer {
@@ -83,6 +86,11 @@ impl Writer {
                 None => answered.await.unwrap_or_else(|_| Err(closed())),
             }
         })
+    }
+
+    /// How many writes wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len()
     }
 
     /// Finishes what is queued and ends the thread. Blocks.
@@ -207,9 +215,11 @@ impl WriterThread {
     }
 
     fn commit(&mut self, mut batch: Vec<Waiting>) {
+        let began = Instant::now();
         let outcome = self.transact(&mut batch);
         let lost = match outcome {
             Ok(started) => {
+                self.desk.metrics.note_commit(began.elapsed(), batch.len());
                 self.unsettled = true;
                 for (waiting, started) in batch.into_iter().zip(started) {
                     waiting.task.answer(if started { Fate::Settled } else { Fate::Expired });
@@ -221,6 +231,7 @@ impl WriterThread {
         // Before anyone hears of it: a caller who asks again at once should find a connection that works.
         self.mend();
         if let Some((why, batch)) = lost {
+            self.desk.metrics.failed_commits.inc();
             tracing::error!(writes = batch.len(), "a commit of {} writes failed: {why}", batch.len());
             batch.into_iter().for_each(|waiting| waiting.task.answer(Fate::Lost(&why)));
         }
@@ -304,7 +315,8 @@ mod tests {
             Ok(connection)
         };
         let connection = reconnect().unwrap();
-        let desk = Desk { connection, reconnect: Box::new(reconnect), clock: IdClock::new(None), lock: Box::new(()) };
+        let desk =
+            Desk { connection, reconnect: Box::new(reconnect), clock: IdClock::new(None), lock: Box::new(()), metrics: Arc::default() };
         Writer::start_with(desk, 64, patience).unwrap()
     }
 

@@ -10,7 +10,7 @@ const KINDS = ['admin', 'astrologer', 'user'];
 export const CODES = [
   'INVALID_PAYLOAD', 'INVALID_ID', 'CONTENT_TOO_LONG', 'PAYLOAD_TOO_LARGE', 'CONVERSATION_NOT_FOUND', 'MESSAGE_NOT_FOUND', 'CALL_NOT_FOUND',
   'DM_JOIN_FORBIDDEN', 'SELF_CONVERSATION_BLOCKED', 'NOT_RELATED', 'FORBIDDEN', 'RATE_LIMITED', 'CALL_NOT_RINGING', 'CALL_OVER', 'CALLEE_BUSY',
-  'ANSWERED_ELSEWHERE', 'CONFLICT', 'OVERLOADED', 'UNAVAILABLE', 'UNKNOWN_EVENT', 'NOT_FOUND', 'INTERNAL',
+  'ANSWERED_ELSEWHERE', 'CONFLICT', 'OVERLOADED', 'UNAVAILABLE', 'UNKNOWN_EVENT', 'NOT_FOUND', 'MEDIA_NOT_FOUND', 'MEDIA_REFUSED', 'INTERNAL',
   'auth.missing', 'auth.invalid', 'auth.expired', 'auth.session_replaced', 'auth.suspended',
 ];
 
@@ -40,7 +40,7 @@ const MESSAGE = {
   _id: is.hex, id: is.hex, conversationId: is.name, conversationKey: is.name, conversationRef: is.hex,
   senderId: is.name, senderType: is.kind, 'senderName?': is.name, 'senderAvatar?': is.name, recipientId: is.name, recipientType: is.kind,
   content: is.text, messageType: is.oneOf('text', 'image', 'audio', 'video', 'file', 'location', 'system', 'call_log'),
-  'mediaUrl?': is.name, 'mediaSize?': is.int, 'mediaDuration?': is.number, 'thumbnailUrl?': is.name, 'replyTo?': is.hex, 'replyToId?': is.hex,
+  'mediaId?': is.name, 'mediaUrl?': is.name, 'mediaSize?': is.int, 'mediaDuration?': is.number, 'thumbnailUrl?': is.name, 'replyTo?': is.hex, 'replyToId?': is.hex,
   status: is.status, timestamp: is.iso, createdAt: is.iso, updatedAt: is.iso, 'readAt?': is.iso, 'deliveredAt?': is.iso,
   isDeleted: is.bool, 'deletedAt?': is.iso, deletedBy: is.texts,
   'callType?': is.name, 'callStatus?': is.name, 'callDuration?': is.int, 'callId?': is.hex, 'clientMessageId?': is.name,
@@ -104,6 +104,11 @@ const SAME_IN_CALLS = [
 ];
 const CALL_LOG = { callType: KIND_OF_CALL, callStatus: is.oneOf('completed', 'declined', 'cancelled', 'missed'), callDuration: is.int, callId: is.hex };
 
+const ATTENDANCE = { id: is.name, type: is.kind, isOnline: is.bool, presence: is.oneOf('online', 'offline'), 'lastSeen?': is.iso };
+const ASTROLOGER_STATUS = {
+  astrologerId: is.name, isOnline: is.bool, presence: is.oneOf('online', 'offline'), lastSeen: is.iso, 'name?': is.name, 'profilePicture?': is.name,
+};
+
 const EVENTS = {
   connected: { socketId: is.name, user: is.object, timestamp: is.int, serverTime: is.iso, protocol: (v) => is.int(v) || is.name(v) },
   stats: { totalRooms: is.int, totalConnections: is.int, rooms: is.list },
@@ -117,6 +122,7 @@ const EVENTS = {
   'call:initiated': RINGING, 'call:token': RINGING, 'call:incoming': { ...RINGING, 'callerPhone?': is.name },
   'call:accept': ACCEPTED, 'call:accepted': ACCEPTED, 'call:reject': REJECTED, 'call:rejected': REJECTED, 'call:end': ENDED, 'call:ended': ENDED,
   'call:missed': MISSED, 'call:connected': { callId: is.hex, contactId: is.name },
+  'presence:changed': { changes: (v) => is.list(v) && v.length > 0 }, 'astrologer:status_changed': ASTROLOGER_STATUS, resync: { since: is.iso },
   error: FAILURE, 'dm:error': FAILURE, 'call:error': FAILURE,
 };
 const messageShape = (message) => (message.messageType === 'call_log' ? { ...MESSAGE, ...CALL_LOG } : MESSAGE);
@@ -174,6 +180,7 @@ export function packetFaults({ event, args, ackId }) {
   if (event.startsWith('call:')) faults.push(...callDisagreements(payload, event));
   if (event === 'connected') faults.push(...faultsOf(payload.user ?? {}, USER, 'connected.user'));
   if (payload.messages) faults.push(...payload.messages.flatMap((message) => messageFaults(message, `${event}.messages[]`)));
+  if (payload.changes) faults.push(...payload.changes.flatMap((row) => faultsOf(row, ATTENDANCE, `${event}.changes[]`)));
   if (payload.error && payload.error !== payload.code) faults.push(`${event}: error and code differ`);
   return faults;
 }

@@ -82,6 +82,7 @@ impl Process {
                 store: store.clone(),
                 delivery: Arc::default(),
                 bus: None,
+                metrics: Arc::default(),
                 clock: Arc::new(move || Timestamp::from_millis(wall_ms.load(Ordering::SeqCst) + elapsed())),
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),
@@ -171,9 +172,10 @@ impl Process {
         self.sockets[of(socket.side)][socket.number].as_ref().map(|(connection, _)| connection.clone())
     }
 
-    /// Takes what a socket has heard.
+    /// Takes what a socket has heard of the call; who else is there is not its business.
     pub fn heard_by(&self, socket: Socket) -> Vec<(String, Value)> {
-        self.sockets[of(socket.side)][socket.number].as_ref().map(|(_, recorder)| recorder.take()).unwrap_or_default()
+        let heard = self.sockets[of(socket.side)][socket.number].as_ref().map(|(_, recorder)| recorder.take()).unwrap_or_default();
+        heard.into_iter().filter(|(name, _)| name != "presence:changed").collect()
     }
 
     /// Ends it as SIGTERM would; the store is closed.

@@ -6,13 +6,21 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use samvad::error::Result;
+use samvad::metrics::StoreMetrics;
+use samvad::models::analytics::{CallTally, Day, MessageTally};
+use samvad::models::media::{Attachment, MediaId};
 use samvad::models::{
-    Account, AuditAction, AuditEntry, Call, CallId, Conversation, ConversationHandle, ConversationKey, Feedback, KeptRooms, Message,
-    MessageId, NewCall, NewMessage, Notices, Participant, ProcessId, Profile, Relation, Revocation, Timestamp,
+    Account, AuditAction, AuditEntry, Call, CallId, Conversation, ConversationHandle, ConversationId, ConversationKey, Device, Feedback,
+    KeptRooms, Lease, Message, MessageId, NewCall, NewMessage, Notices, OutboxEntry, OutboxLane, OutboxOutcome, Participant, ProcessId,
+    Profile, Relation, Revocation, Timestamp,
 };
+use samvad::store::MediaStore;
+use samvad::store::analytics::{AnalyticsStore, CountedDay};
+use samvad::store::inbox::{ConversationPlace, InboxStore, MissedCalls};
+use samvad::store::presence::{LeftBehind, PresenceStore, Seen};
 use samvad::store::{
-    CallChange, CallQuery, Calls, Change, ConversationPage, Conversations, DeleteMessage, Lookup, MarkRead, MessageQuery, Messages,
-    NewConversation, Opened, Pending, ReadMarks, Sent, Store, Transitioned,
+    CallChange, CallQuery, Calls, Change, ConversationPage, Conversations, DeleteMessage, DeviceStore, Load, Lookup, MarkRead,
+    MessageQuery, Messages, NewConversation, Opened, OutboxStore, Pending, ReadMarks, Recount, Sent, Store, Transitioned, UpkeepStore,
 };
 
 /// A store that hands everything on.
@@ -77,7 +85,243 @@ macro_rules! hand_on {
 }
 
 #[async_trait]
+impl DeviceStore for Watched {
+    async fn register_device(&self, device: Device) -> Result<()> {
+        hand_on!(self.register_device(device))
+    }
+
+    async fn unregister_device(&self, owner: &Participant, token: &str) -> Result<bool> {
+        hand_on!(self.unregister_device(owner, token))
+    }
+
+    async fn drop_device(&self, token: &str, since: Timestamp) -> Result<bool> {
+        hand_on!(self.drop_device(token, since))
+    }
+
+    async fn devices_of(&self, people: &[Participant]) -> Result<Vec<Device>> {
+        hand_on!(self.devices_of(people))
+    }
+}
+
+#[async_trait]
+impl InboxStore for Watched {
+    async fn conversations_after(
+        &self,
+        person: &Participant,
+        before: Option<ConversationPlace>,
+        limit: usize,
+    ) -> Result<Vec<Conversation>> {
+        hand_on!(self.conversations_after(person, before, limit))
+    }
+
+    async fn conversation_places(
+        &self,
+        person: &Participant,
+        before: Option<ConversationPlace>,
+        limit: usize,
+    ) -> Result<Vec<ConversationPlace>> {
+        hand_on!(self.conversation_places(person, before, limit))
+    }
+
+    async fn call_places(&self, person: &Participant, before: Option<CallId>, limit: usize) -> Result<Vec<(Timestamp, CallId)>> {
+        hand_on!(self.call_places(person, before, limit))
+    }
+
+    async fn count_unread(&self, person: &Participant) -> Result<u64> {
+        hand_on!(self.count_unread(person))
+    }
+
+    async fn unread_conversations(&self, person: &Participant, limit: usize) -> Result<Vec<Conversation>> {
+        hand_on!(self.unread_conversations(person, limit))
+    }
+
+    async fn count_missed(&self, person: &Participant, since: Timestamp) -> Result<MissedCalls> {
+        hand_on!(self.count_missed(person, since))
+    }
+
+    async fn note_missed_seen(&self, person: &Participant, at: Timestamp) -> Result<()> {
+        hand_on!(self.note_missed_seen(person, at))
+    }
+}
+
+#[async_trait]
+impl MediaStore for Watched {
+    async fn announce_media(&self, attachment: Attachment) -> Result<()> {
+        hand_on!(self.announce_media(attachment))
+    }
+
+    async fn find_media(&self, id: MediaId) -> Result<Option<Attachment>> {
+        hand_on!(self.find_media(id))
+    }
+
+    async fn complete_media(&self, id: MediaId, pixels: Option<(u32, u32)>) -> Result<bool> {
+        hand_on!(self.complete_media(id, pixels))
+    }
+
+    async fn use_media(&self, id: MediaId, owner: &Participant, conversation: &ConversationKey) -> Result<bool> {
+        hand_on!(self.use_media(id, owner, conversation))
+    }
+
+    async fn erase_media(&self, id: MediaId) -> Result<()> {
+        hand_on!(self.erase_media(id))
+    }
+
+    async fn abandoned_media(&self, pending_before: Timestamp, unused_before: Timestamp, limit: usize) -> Result<Vec<Attachment>> {
+        hand_on!(self.abandoned_media(pending_before, unused_before, limit))
+    }
+
+    async fn forget_media(&self, ids: &[MediaId]) -> Result<Vec<MediaId>> {
+        hand_on!(self.forget_media(ids))
+    }
+}
+
+#[async_trait]
+impl OutboxStore for Watched {
+    async fn put_outbox(&self, entries: Vec<OutboxEntry>) -> Result<Vec<String>> {
+        hand_on!(self.put_outbox(entries))
+    }
+
+    async fn claim_outbox(&self, lane: OutboxLane, lease: Lease, now: Timestamp, limit: usize) -> Result<Vec<OutboxEntry>> {
+        hand_on!(self.claim_outbox(lane, lease, now, limit))
+    }
+
+    async fn settle_outbox(&self, id: &str, owner: ProcessId, outcome: OutboxOutcome) -> Result<bool> {
+        hand_on!(self.settle_outbox(id, owner, outcome))
+    }
+
+    async fn note_outbox(&self, id: &str, owner: ProcessId, settled: &[String]) -> Result<bool> {
+        hand_on!(self.note_outbox(id, owner, settled))
+    }
+
+    async fn finish_outbox(&self, id: &str) -> Result<bool> {
+        hand_on!(self.finish_outbox(id))
+    }
+
+    async fn find_outbox(&self, id: &str) -> Result<Option<OutboxEntry>> {
+        hand_on!(self.find_outbox(id))
+    }
+
+    async fn release_outbox(&self, now: Timestamp) -> Result<()> {
+        hand_on!(self.release_outbox(now))
+    }
+
+    async fn trim_outbox(&self, lane: OutboxLane, keep: usize, now: Timestamp) -> Result<u64> {
+        hand_on!(self.trim_outbox(lane, keep, now))
+    }
+
+    async fn purge_outbox(&self, done_before: Timestamp, dead_before: Timestamp) -> Result<()> {
+        hand_on!(self.purge_outbox(done_before, dead_before))
+    }
+
+    async fn dead_outbox(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
+        hand_on!(self.dead_outbox(limit))
+    }
+
+    async fn revive_outbox(&self, id: Option<&str>, now: Timestamp, expires_at: Timestamp) -> Result<u64> {
+        hand_on!(self.revive_outbox(id, now, expires_at))
+    }
+
+    async fn messages_made_since(&self, since: Timestamp, after: Option<MessageId>, limit: usize) -> Result<Vec<Message>> {
+        hand_on!(self.messages_made_since(since, after, limit))
+    }
+}
+
+#[async_trait]
+impl PresenceStore for Watched {
+    async fn note_here(&self, process: ProcessId, at: Timestamp, people: Vec<Participant>) -> Result<()> {
+        hand_on!(self.note_here(process, at, people))
+    }
+
+    async fn note_gone(&self, process: ProcessId, people: Vec<(Participant, Timestamp)>) -> Result<()> {
+        hand_on!(self.note_gone(process, people))
+    }
+
+    async fn seen(&self, process: ProcessId, people: &[Participant], alive_since: Timestamp) -> Result<Vec<Seen>> {
+        hand_on!(self.seen(process, people, alive_since))
+    }
+
+    async fn left_behind(&self, process: ProcessId, alive_since: Timestamp, limit: usize) -> Result<Vec<LeftBehind>> {
+        hand_on!(self.left_behind(process, alive_since, limit))
+    }
+
+    async fn acquaintances(&self, person: &Participant, others: &[Participant]) -> Result<Vec<Participant>> {
+        hand_on!(self.acquaintances(person, others))
+    }
+
+    async fn partners_of(&self, people: &[Participant], most: usize) -> Result<Vec<(Participant, Vec<Participant>)>> {
+        hand_on!(self.partners_of(people, most))
+    }
+}
+
+#[async_trait]
+impl UpkeepStore for Watched {
+    async fn walk_conversations(&self, after: Option<ConversationId>, limit: usize) -> Result<Vec<Conversation>> {
+        hand_on!(self.walk_conversations(after, limit))
+    }
+
+    async fn walk_messages(&self, of: &ConversationHandle, after: Option<MessageId>, limit: usize) -> Result<Vec<Message>> {
+        hand_on!(self.walk_messages(of, after, limit))
+    }
+
+    async fn walk_calls(&self, after: Option<CallId>, limit: usize) -> Result<Vec<Call>> {
+        hand_on!(self.walk_calls(after, limit))
+    }
+
+    async fn relations(&self) -> Result<Vec<Relation>> {
+        hand_on!(self.relations())
+    }
+
+    async fn recount(&self, of: ConversationId) -> Result<Option<Recount>> {
+        hand_on!(self.recount(of))
+    }
+
+    async fn put_right(&self, of: ConversationId) -> Result<()> {
+        hand_on!(self.put_right(of))
+    }
+
+    async fn take_over(&self, load: Load) -> Result<()> {
+        hand_on!(self.take_over(load))
+    }
+
+    async fn erase_names(&self, person: &Participant) -> Result<()> {
+        hand_on!(self.erase_names(person))
+    }
+}
+
+// The dashboard has nothing to do with how calls go: not watched.
+#[async_trait]
+impl AnalyticsStore for Watched {
+    async fn tally_messages(&self, from: Timestamp, to: Timestamp) -> Result<Vec<MessageTally>> {
+        self.inner.tally_messages(from, to).await
+    }
+
+    async fn tally_calls(&self, from: Timestamp, to: Timestamp) -> Result<Vec<CallTally>> {
+        self.inner.tally_calls(from, to).await
+    }
+
+    async fn count_active(&self, since: Timestamp) -> Result<[u64; 2]> {
+        self.inner.count_active(since).await
+    }
+
+    async fn day_versions(&self, from: Day, to: Day) -> Result<Vec<(Day, u64)>> {
+        self.inner.day_versions(from, to).await
+    }
+
+    async fn kept_days(&self, from: Day, to: Day) -> Result<Vec<CountedDay>> {
+        self.inner.kept_days(from, to).await
+    }
+
+    async fn keep_days(&self, days: Vec<CountedDay>) -> Result<usize> {
+        self.inner.keep_days(days).await
+    }
+}
+
+#[async_trait]
 impl Store for Watched {
+    fn metrics(&self) -> &StoreMetrics {
+        self.inner.metrics()
+    }
+
     async fn open_conversation(&self, new: NewConversation) -> Result<Opened> {
         hand_on!(self.open_conversation(new))
     }

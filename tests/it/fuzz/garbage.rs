@@ -426,6 +426,7 @@ pub fn fields_of(event: &str) -> &'static [&'static str] {
         "dm:history" => &["conversationId", "page", "limit", "before", "after", "markRead", "response"],
         "dm:delete_message" => &["messageId", "conversationId", "scope"],
         "auth:refresh" => &["token"],
+        "presence:get" | "/api/presence" => &["ids"],
         "call:initiate" => &["calleeId", "calleeType", "callType", "consultationId"],
         name if name.starts_with("call") => &["callId", "reason", "duration"],
         _ => &[],

@@ -98,6 +98,10 @@ fn read_all_ways(payload: &Payload) -> std::result::Result<Vec<String>, TestCase
             Ok(format!("{rating} {comment:?}"))
         })?,
         told(wire::call_filter(payload), |filter| Ok(format!("{filter:?}")))?,
+        told(wire::wanted_people(payload), |wanted| {
+            prop_assert!(wanted.len() <= 200);
+            Ok(format!("{wanted:?}"))
+        })?,
     ])
 }
 

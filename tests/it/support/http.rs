@@ -61,7 +61,10 @@ pub async fn get(url: &str, source: Ipv4Addr, path: &str, headers: &[(&str, &str
 pub async fn send(url: &str, source: Ipv4Addr, method: &str, path: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Answer {
     let mut stream = connect_from(source, url).await;
     let body = body.as_ref();
-    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: samvad\r\nContent-Length: {}\r\n", body.len());
+    let mut text = format!("{method} {path} HTTP/1.1\r\nContent-Length: {}\r\n", body.len());
+    if !headers.iter().any(|(name, _)| *name == "Host") {
+        text += "Host: samvad\r\n";
+    }
     if !headers.iter().any(|(name, _)| *name == "Connection") {
         text += "Connection: close\r\n";
     }

@@ -82,3 +82,78 @@ pub fn token(kind: ParticipantKind, id: &str) -> String {
     let person = Participant::new(kind, id).expect("legal");
     samvad::auth::Verifier::new(SECRET, None).mint(&person, None, Duration::from_secs(600)).expect("signs")
 }
+
+/// What a command of the program said, and whether it went well.
+pub struct Said {
+    /// Whether its exit code was 0.
+    pub ok: bool,
+    /// What it printed.
+    pub out: String,
+    /// What it complained of.
+    pub err: String,
+}
+
+/// Runs a command of the program on `folder`, or on a database (URI, name).
+pub fn command(arguments: &[&str], folder: &Path, mongo: Option<&(String, String)>, settings: &[(&str, &str)]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_samvad"));
+    command.args(arguments).current_dir(folder).env_clear().env("JWT_SECRET", SECRET).env("DATA_DIR", folder);
+    if let Some((uri, database)) = mongo {
+        command.envs([("MONGODB_URI", uri), ("MONGODB_DB", database)]);
+    }
+    command.envs(settings.iter().copied());
+    let output = command.output().expect("it runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    Said { ok: output.status.success(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// A folder and, where asked for, a database of its own: where a command and a server find the same store.
+pub struct Place {
+    /// The working folder and `DATA_DIR`.
+    pub folder: tempfile::TempDir,
+    /// URI and name.
+    pub mongo: Option<(String, String)>,
+}
+
+impl Place {
+    /// An empty embedded store.
+    pub fn embedded() -> Self {
+        Self { folder: tempfile::tempdir().expect("a folder"), mongo: None }
+    }
+
+    /// An empty database.
+    pub fn mongodb() -> Self {
+        Self { mongo: Some((super::stores::mongo_uri(), super::stores::fresh_database())), ..Self::embedded() }
+    }
+
+    /// Runs a command.
+    pub fn command(&self, arguments: &[&str]) -> Said {
+        command(arguments, self.folder.path(), self.mongo.as_ref(), &[])
+    }
+
+    /// Runs a command that goes well; what it printed.
+    pub fn done(&self, arguments: &[&str]) -> String {
+        let said = self.command(arguments);
+        assert!(said.ok, "{arguments:?}: {}{}", said.out, said.err);
+        said.out
+    }
+
+    /// Starts a server.
+    pub fn serve(&self) -> Program {
+        Program::start(self.folder.path(), self.mongo.as_ref(), &[])
+    }
+
+    /// What is stored, while nobody serves it.
+    pub async fn store(&self) -> std::sync::Arc<dyn samvad::store::Store> {
+        match &self.mongo {
+            None => std::sync::Arc::new(samvad::store::sqlite::SqliteStore::open(self.folder.path()).expect("opens")),
+            Some((_, database)) => super::stores::mongodb(database).await,
+        }
+    }
+
+    /// Removes the database, if there is one.
+    pub async fn done_with(self) {
+        if let Some((_, database)) = &self.mongo {
+            super::stores::drop_database(database).await;
+        }
+    }
+}

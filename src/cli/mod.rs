@@ -1,6 +1,14 @@
 //! Commands of the program.
 
+mod backup;
+mod check;
+mod copy;
+mod demo;
+mod person;
+mod verify;
+
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +19,7 @@ use tracing::info;
 use samvad::app::{App, relation_check};
 use samvad::auth::{RefreshPace, Verifier};
 use samvad::config::{Config, Raw, StoreConfig, duration, env_example};
-use samvad::models::{AuditAction, Participant, ParticipantKind};
+use samvad::models::{AuditAction, Participant, ParticipantKind, Timestamp};
 use samvad::observability;
 use samvad::server::Server;
 use samvad::services::relations::RelationCheck;
@@ -55,11 +63,82 @@ enum Command {
         #[arg(long)]
         action: Option<String>,
     },
+    /// Events the webhook did not take within a day. On the embedded store the server must be stopped.
+    Webhooks {
+        #[command(subcommand)]
+        command: Webhooks,
+    },
+    /// Try out everything a start needs: address, store, Redis, keys, Agora credentials. Fails if something is wrong.
+    Check,
+    /// Copy the embedded store into a file while the server runs, and check the copy.
+    Backup {
+        /// The file to be made; one that is there is not replaced.
+        file: PathBuf,
+    },
+    /// Count again what conversations say of their messages (unread, latest). Fails if something is wrong. On the embedded store the
+    /// server must be stopped.
+    Verify {
+        /// Put right what is wrong.
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Copy conversations, messages, calls, relations, revocations and the audit trail into another store, and compare. Begun anew it
+    /// goes on where it was. Nothing else may write to either meanwhile.
+    Copy {
+        /// A folder for the embedded store, or mongodb://host/database.
+        #[arg(long)]
+        to: String,
+    },
+    /// Print everything that is stored of one person as JSON lines.
+    Export {
+        /// astrologer or user.
+        #[arg(long = "type")]
+        kind: String,
+        /// His id.
+        #[arg(long)]
+        id: String,
+        /// Write to this new file instead.
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
+    /// Erase one person's words, names and pictures. Others keep what they wrote, and the conversation; his id stays in it.
+    Erase {
+        /// astrologer or user.
+        #[arg(long = "type")]
+        kind: String,
+        /// His id.
+        #[arg(long)]
+        id: String,
+        /// Yes, really: there is no way back.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Put sample conversations and a call into an empty store, for the people of the demo tokens.
+    Demo,
     /// Print every setting with its value and where it comes from; secrets are masked.
     Config {
         /// Print the text of .env.example instead.
         #[arg(long)]
         example: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum Webhooks {
+    /// Print those that were given up, oldest first, each with its id and why.
+    List {
+        /// At most this many.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Let those that were given up be sent again, for another day.
+    Replay {
+        /// Only the one with this id.
+        #[arg(required_unless_present = "all")]
+        id: Option<String>,
+        /// All of them.
+        #[arg(long, conflicts_with = "id")]
+        all: bool,
     },
 }
 
@@ -83,6 +162,21 @@ impl Cli {
                 Ok(())
             }
             Some(Command::Audit { limit, action }) => audit(&parsed?, action.as_deref(), limit),
+            Some(Command::Webhooks { command }) => webhooks(&parsed?, command),
+            Some(Command::Check) => run(check::check(&parsed?)),
+            Some(Command::Backup { file }) => backup::backup(&parsed?, &file),
+            Some(Command::Verify { repair }) => with_store(&parsed?, async |store| verify::verify(&**store, repair).await),
+            Some(Command::Copy { to }) => copy(&parsed?, &to),
+            Some(Command::Export { kind, id, file }) => {
+                let person = person::person(&kind, &id)?;
+                with_store(&parsed?, async |store| person::export(&**store, &person, file.as_deref()).await)
+            }
+            Some(Command::Erase { yes: false, .. }) => Err("there is no way back: add --yes, after samvad export".into()),
+            Some(Command::Erase { kind, id, .. }) => {
+                let person = person::person(&kind, &id)?;
+                with_store(&parsed?, async |store| person::erase(&**store, &person).await)
+            }
+            Some(Command::Demo) => with_store(&parsed?, async |store| demo::demo(&**store).await),
             Some(Command::Serve) | None => serve(&parsed?),
         }
     }
@@ -105,21 +199,71 @@ fn audit(config: &Config, action: Option<&str>, limit: usize) -> Result<(), Stri
         None => None,
         Some(word) => Some(AuditAction::parse(word).ok_or("--action must be read, delete, revoke, relate or refused_key")?),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| format!("no runtime: {e}"))?;
-    runtime.block_on(async {
-        let store = open_store(config).await?;
+    with_store(config, async |store| {
         let entries = store.audit_trail(action, None, limit).await.map_err(|e| e.to_string())?;
         for entry in entries {
             let detail = entry.detail.map(|detail| format!("  {detail}")).unwrap_or_default();
             println!("{}  {:<11}  {}  {}{detail}", entry.at, entry.action.as_str(), entry.actor, entry.subject);
         }
-        store.close().await;
         Ok(())
     })
 }
 
-async fn open_store(config: &Config) -> Result<Arc<dyn Store>, String> {
-    Ok(match &config.store {
+fn webhooks(config: &Config, command: Webhooks) -> Result<(), String> {
+    with_store(config, async |store| match command {
+        Webhooks::List { limit } => {
+            for entry in store.dead_outbox(limit).await.map_err(|e| e.to_string())? {
+                println!("{}  {}  {}", entry.created_at, entry.id, entry.problem.unwrap_or_default());
+            }
+            Ok(())
+        }
+        Webhooks::Replay { id, .. } => {
+            // MongoDB is prepared in the background; until then it takes no changes.
+            let wait = async {
+                while store.check_writable().await.is_err() {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(30), wait).await.map_err(|_| "the store takes no changes".to_owned())?;
+            let now = Timestamp::now();
+            let count = store.revive_outbox(id.as_deref(), now, now.plus(REPLAYED_FOR)).await.map_err(|e| e.to_string())?;
+            println!("{count} will be sent again");
+            Ok(())
+        }
+    })
+}
+
+fn copy(config: &Config, to: &str) -> Result<(), String> {
+    let to = copy::destination(to)?;
+    if to == config.store {
+        return Err("the store would be copied into itself".into());
+    }
+    with_store(config, async |from| {
+        let to = open_store(&to).await?;
+        let outcome = copy::copy(from, &to).await;
+        to.close().await;
+        outcome
+    })
+}
+
+/// Runs one small thing to its end.
+fn run(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| format!("no runtime: {e}"))?;
+    runtime.block_on(work)
+}
+
+/// The same with the store of the settings, which is closed afterwards.
+fn with_store(config: &Config, work: impl AsyncFnOnce(&Arc<dyn Store>) -> Result<(), String>) -> Result<(), String> {
+    run(async {
+        let store = open_store(&config.store).await?;
+        let outcome = work(&store).await;
+        store.close().await;
+        outcome
+    })
+}
+
+async fn open_store(store: &StoreConfig) -> Result<Arc<dyn Store>, String> {
+    Ok(match store {
         StoreConfig::Embedded(folder) => Arc::new(SqliteStore::open(folder).map_err(|e| e.to_string())?),
         StoreConfig::Mongo { uri, database } => Arc::new(MongoStore::connect(uri, database).await.map_err(|e| e.to_string())?),
     })
@@ -130,7 +274,7 @@ fn serve(config: &Config) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| format!("no runtime: {e}"))?;
     runtime.block_on(async {
         let verifier = verifier(config)?;
-        let store = open_store(config).await?;
+        let store = open_store(&config.store).await?;
         match relation_check(config) {
             RelationCheck::On => {
                 info!("relations are checked: user and astrologer reach each other only if they have dealt with each other")
@@ -174,6 +318,9 @@ fn greeting(config: &Config, verifier: &Verifier, address: SocketAddr) -> Result
     };
     let url = format!("http://{address}");
     let mut text = format!("\nSamvad listens on {url} and keeps messages in {kept_in}.\n");
+    if config.console {
+        text += &format!("Try and watch it in a browser: {url}/console\n");
+    }
     if !config.offer_demo {
         return Ok(text);
     }
@@ -181,22 +328,14 @@ fn greeting(config: &Config, verifier: &Verifier, address: SocketAddr) -> Result
         text += "\nNo demo tokens: with JWT_PUBLIC_KEY or JWKS_URL this server only checks tokens, and makes none.\n\n";
         return Ok(text);
     }
-    let demo = |kind: ParticipantKind, name: &str| {
-        let person = Participant::new(kind, &format!("demo-{kind}")).ok_or("a demo id is not legal")?;
-        verifier.mint(&person, Some(name), DEMO_TTL).map_err(|e| format!("the demo token cannot be signed: {e}"))
-    };
-    let (admin, astrologer, user) = (
-        demo(ParticipantKind::Admin, "Demo admin")?,
-        demo(ParticipantKind::Astrologer, "Demo astrologer")?,
-        demo(ParticipantKind::User, "Demo user")?,
-    );
+    let people = verifier.demo_people().map_err(|e| format!("the demo tokens cannot be signed: {e}"))?;
+    let token = |kind| people.iter().find(|person| person.kind == kind).map_or("", |person| person.token.as_str());
+    let user = token(ParticipantKind::User);
+    let tokens: String = people.iter().map(|person| format!("  {:<10}  {}\n", person.kind.as_str(), person.token)).collect();
     text += &format!(
         "
 Demo tokens, valid for a day (for others: samvad token --help):
-  admin       {admin}
-  astrologer  {astrologer}
-  user        {user}
-
+{tokens}
 Send a first message from the user to the astrologer (npm install socket.io-client, then node):
   const socket = require('socket.io-client')('{url}', {{ auth: {{ token: '{user}' }} }});
   socket.on('connected', () => socket.emit('dm:send_message',
@@ -207,4 +346,5 @@ Send a first message from the user to the astrologer (npm install socket.io-clie
     Ok(text)
 }
 
-const DEMO_TTL: Duration = Duration::from_secs(24 * 3600);
+/// How long what is sent again is tried.
+const REPLAYED_FOR: Duration = Duration::from_secs(24 * 3600);
