@@ -14,6 +14,7 @@ use tracing::{Instrument, error, info_span};
 use crate::auth::Verifier;
 use crate::bus::Bus;
 use crate::config::{self, ApplePush, Config, Cors, Firebase, PushConfig, StoreConfig};
+use crate::contract;
 use crate::delivery::{Delivery, SocketLimits};
 use crate::files::{Bucket, BucketSettings, Files};
 use crate::handlers::{self, Handlers, WireSettings};
@@ -21,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::models::{ProcessId, Timestamp};
 use crate::observability::Notice;
 use crate::outside::{Apns, ApnsKey, Fcm, Outside, ServiceAccount, Webhook};
-use crate::rest::{self, MetricsAccess, Offers, RestSettings, RestState};
+use crate::rest::{self, Documents, MetricsAccess, Offers, RestSettings, RestState};
 use crate::server::gate::{self, Gate};
 use crate::server::handshakes::HandshakeRate;
 use crate::services::attachments::MediaRules;
@@ -137,6 +138,7 @@ impl App {
             places: places.clone(),
             metrics_access: MetricsAccess::new(config.metrics_token.clone()),
             offers: Offers { console: config.console, demo: config.offer_demo },
+            documents: Documents { openapi: contract::openapi, asyncapi: contract::asyncapi },
         };
         let rest = rest::routes(RestState::new(services.clone(), verifier, Arc::clone(&draining), settings));
         let router = sockets.merge(rest).layer(cors(&config.cors));

@@ -121,7 +121,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "CONSOLE",
         "on",
-        "off: no page at /console. It holds no secret: what it shows it asks for with the credential of whoever looks at it.",
+        "off: no pages at /console and /docs. The first holds no secret: what it shows it asks for with the credential of whoever looks at it.",
     ),
     setting(
         "DEMO",
@@ -583,7 +583,7 @@ pub struct Config {
     pub engine_io_3: bool,
     /// `ALLOW_QUERY_TOKEN`.
     pub allow_query_token: bool,
-    /// `CONSOLE`: the page at `/console` is there.
+    /// `CONSOLE`: the pages at `/console` and `/docs` are there.
     pub console: bool,
     /// `DEMO`, or the embedded store on a loopback address with no proxy in front of it.
     pub offer_demo: bool,

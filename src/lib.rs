@@ -11,6 +11,7 @@ pub mod app;
 pub mod auth;
 pub mod bus;
 pub mod config;
+pub mod contract;
 pub mod delivery;
 pub mod error;
 pub mod files;

@@ -19,6 +19,7 @@ use tracing::info;
 use samvad::app::{App, relation_check};
 use samvad::auth::{RefreshPace, Verifier};
 use samvad::config::{Config, Raw, StoreConfig, duration, env_example};
+use samvad::contract;
 use samvad::models::{AuditAction, Participant, ParticipantKind, Timestamp};
 use samvad::observability;
 use samvad::server::Server;
@@ -115,12 +116,24 @@ enum Command {
     },
     /// Put sample conversations and a call into an empty store, for the people of the demo tokens.
     Demo,
+    /// Print what travels between apps and the server, for programs: the document behind /openapi.json or /asyncapi.json.
+    Contract {
+        /// Routes, or events.
+        #[arg(value_enum)]
+        document: Document,
+    },
     /// Print every setting with its value and where it comes from; secrets are masked.
     Config {
         /// Print the text of .env.example instead.
         #[arg(long)]
         example: bool,
     },
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Document {
+    Openapi,
+    Asyncapi,
 }
 
 #[derive(Subcommand)]
@@ -155,6 +168,14 @@ impl Cli {
             Some(Command::Config { .. }) => {
                 print!("{}", raw.describe());
                 parsed.map(drop)
+            }
+            Some(Command::Contract { document }) => {
+                let text = match document {
+                    Document::Openapi => contract::openapi(),
+                    Document::Asyncapi => contract::asyncapi(),
+                };
+                print!("{text}");
+                Ok(())
             }
             Some(Command::Token { id, kind, name, ttl }) => {
                 let token = token(&verifier(&parsed?)?, &id, &kind, name.as_deref(), &ttl)?;

@@ -1,11 +1,12 @@
 //! Payloads of the `call:*` events. Source of the fields: docs/protocol.md#events-to-clients.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::models::{Call, CallId, CallSide, CallType, EndReason, ParticipantKind, Timestamp};
 
 /// What every event about a living call begins with.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CallBase {
     call_id: CallId,
@@ -56,7 +57,7 @@ impl CallBase {
 }
 
 /// A call with what is needed to join its channel.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CallOffer {
     /// The call.
@@ -87,7 +88,7 @@ pub struct CallOffer {
 }
 
 /// `call:reject` and `call:rejected`.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CallRejected {
     call_id: CallId,
@@ -109,7 +110,7 @@ impl CallRejected {
 }
 
 /// `call:end` and `call:ended`.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CallEnded {
     call_id: CallId,
@@ -148,7 +149,7 @@ impl CallEnded {
 }
 
 /// `call:missed`.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CallMissed {
     call_id: CallId,
@@ -166,7 +167,7 @@ impl CallMissed {
 }
 
 /// `call:connected`.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CallConnected {
     call_id: CallId,

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -101,7 +102,7 @@ impl ServerEvent {
     }
 
     /// The payload for a listener who calls the conversation `spelling`.
-    pub(super) fn render(&self, spelling: Option<&str>) -> serde_json::Result<Box<RawValue>> {
+    pub(crate) fn render(&self, spelling: Option<&str>) -> serde_json::Result<Box<RawValue>> {
         match self {
             Self::Connected(payload) => raw(payload),
             Self::Stats(payload) => raw(payload),
@@ -119,7 +120,7 @@ impl ServerEvent {
             Self::CallEnded(payload) | Self::CallTimedOut(payload) => raw(payload),
             Self::CallMissed(payload) => raw(payload),
             Self::CallConnected(payload) => raw(payload),
-            Self::PresenceChanged(changes) => raw(&serde_json::json!({ "changes": changes })),
+            Self::PresenceChanged(changes) => raw(&PresenceChanged { changes }),
             Self::AstrologerStatusChanged(payload) => raw(payload),
             Self::Resync(payload) => raw(payload),
             Self::Failed(payload) => raw(payload),
@@ -127,12 +128,73 @@ impl ServerEvent {
     }
 }
 
+/// What is said under a name: the name, to whom and when, and the schema of the payload.
+pub struct Said {
+    /// On the wire.
+    pub name: &'static str,
+    /// For people.
+    pub meaning: &'static str,
+    /// Of the payload; `None` for a page of history, whose shape belongs to those who answer with it.
+    pub schema: Option<Schema>,
+}
+
+/// Every name of [`ServerEvent::names`]. Two that carry the same payload are two rows.
+pub fn everything_said(generator: &mut SchemaGenerator) -> Vec<Said> {
+    let mut all = Vec::new();
+    let mut say = |names: &[&'static str], meaning, schema: Option<Schema>| {
+        all.extend(names.iter().map(|name| Said { name, meaning, schema: schema.clone() }));
+    };
+    let of = generator;
+    say(&["connected"], "First event of every connection: who the server takes the client for.", Some(of.subschema_for::<Connected>()));
+    say(&["stats"], "Answer to `get_stats`.", Some(of.subschema_for::<Stats>()));
+    say(&["dm:joined"], "The asking socket sits in the room of a conversation.", Some(of.subschema_for::<Joined>()));
+    let message = of.subschema_for::<MessageView<'_>>();
+    say(&["dm:message_received"], "A message, to the sockets in the room.", Some(message.clone()));
+    say(&["dm:message_sent"], "The stored message, to the socket that sent it.", Some(message.clone()));
+    say(&["dm:new_message"], "A message, to both people's other sockets that are not in the room.", Some(message));
+    let typing = of.subschema_for::<Spelled<'_, Typing>>();
+    say(
+        &["dm:typing_start", "dm:user_typing"],
+        "Somebody in the room types. Both names carry the same: listen to one.",
+        Some(typing.clone()),
+    );
+    say(&["dm:typing_stop", "dm:user_stopped_typing"], "He stopped. Both names carry the same: listen to one.", Some(typing));
+    let read = of.subschema_for::<Spelled<'_, MessagesRead>>();
+    say(&["dm:messages_read"], "Messages were read by whom they are addressed to.", Some(read));
+    let delivered = of.subschema_for::<Spelled<'_, MessagesDelivered>>();
+    say(&["dm:messages_delivered"], "Messages were handed to a client of their recipient; to the sender.", Some(delivered));
+    say(&["dm:message_deleted"], "A message was deleted, for one or for all.", Some(of.subschema_for::<Spelled<'_, MessageDeleted>>()));
+    say(&["dm:history"], "A page of history, to the asker.", None);
+    say(&["dm:history_response"], "The same under an older name, where asked for.", None);
+    let offer = of.subschema_for::<CallOffer>();
+    say(&["call:initiated"], "The call begins, to the socket that asked for it.", Some(offer.clone()));
+    say(&["call:token"], "Channel and token of a call, to the asking socket.", Some(offer.clone()));
+    say(&["call:incoming"], "A call rings, to the callee.", Some(offer.clone()));
+    say(&["call:accept", "call:accepted"], "The call was answered, to the caller. Both names carry the same.", Some(offer));
+    let rejected = of.subschema_for::<CallRejected>();
+    say(&["call:reject", "call:rejected"], "The call was not wanted, to the caller. Both names carry the same.", Some(rejected));
+    let ended = of.subschema_for::<CallEnded>();
+    say(&["call:end", "call:ended"], "The call is over. Both names carry the same; a missed call says `call:end` only.", Some(ended));
+    say(&["call:missed"], "Nobody answered in time, to both sides.", Some(of.subschema_for::<CallMissed>()));
+    say(&["call:connected"], "Media flows on the other side.", Some(of.subschema_for::<CallConnected>()));
+    say(&["presence:changed"], "People came or went.", Some(of.subschema_for::<PresenceChanged<'_>>()));
+    let status = of.subschema_for::<AstrologerStatus>();
+    say(&["astrologer:status_changed"], "An astrologer can be reached, or no longer; to admins.", Some(status));
+    say(&["resync"], "Events may have been missed: catch up.", Some(of.subschema_for::<Resync>()));
+    let failed = of.subschema_for::<Failure>();
+    say(&["error"], "A request of this socket failed.", Some(failed.clone()));
+    say(&["dm:error"], "The same again, for `dm:*` events.", Some(failed.clone()));
+    say(&["call:error"], "The same again, for `call` and `call:*` events.", Some(failed));
+    all
+}
+
 fn raw<T: Serialize>(payload: &T) -> serde_json::Result<Box<RawValue>> {
     serde_json::value::to_raw_value(payload)
 }
 
-/// A payload with the listener's name for the conversation in front.
-#[derive(Serialize)]
+// A payload with the listener's name for the conversation in front.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "{T}", transform = always_named)]
 #[serde(rename_all = "camelCase")]
 struct Spelled<'a, T> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,14 +203,28 @@ struct Spelled<'a, T> {
     payload: &'a T,
 }
 
+/// In none of these events the conversation is missing.
+fn always_named(schema: &mut Schema) {
+    let required = schema.ensure_object().entry("required").or_insert_with(|| serde_json::json!([]));
+    if let Some(names) = required.as_array_mut() {
+        names.push("conversationId".into());
+    }
+}
+
 impl<'a, T> Spelled<'a, T> {
     fn new(conversation_id: Option<&'a str>, payload: &'a T) -> Self {
         Self { conversation_id, payload }
     }
 }
 
+/// `presence:changed`.
+#[derive(Serialize, JsonSchema)]
+struct PresenceChanged<'a> {
+    changes: &'a [Attendance],
+}
+
 /// `connected`: who the server takes the client for.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Connected {
     socket_id: String,
@@ -159,7 +235,7 @@ pub struct Connected {
     protocol: u32,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct ConnectedUser {
     id: String,
@@ -213,11 +289,12 @@ impl Connected {
 }
 
 /// `stats`: how busy the server is. Rooms are not named to clients.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Stats {
     total_rooms: usize,
     total_connections: usize,
+    #[schemars(with = "Vec<String>")]
     rooms: [(); 0],
 }
 
@@ -229,12 +306,13 @@ impl Stats {
 }
 
 /// `dm:joined`.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Joined {
     /// As the client wrote it.
     pub conversation_id: String,
     /// Always true; older clients look at it.
+    #[schemars(extend("const" = true))]
     pub success: bool,
     /// Canonical key; the text of the client while nobody knows the conversation.
     pub conversation_key: String,
@@ -243,7 +321,7 @@ pub struct Joined {
 }
 
 /// `dm:typing_start`, `dm:typing_stop` and their second names.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Typing {
     /// Who types.
@@ -256,7 +334,7 @@ pub struct Typing {
 }
 
 /// `dm:messages_read`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MessagesRead {
     /// Oldest first.
@@ -270,7 +348,7 @@ pub struct MessagesRead {
 }
 
 /// `dm:messages_delivered`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MessagesDelivered {
     /// In no order.
@@ -282,12 +360,13 @@ pub struct MessagesDelivered {
 }
 
 /// `dm:message_deleted`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MessageDeleted {
     /// Which.
     pub message_id: MessageId,
     /// `me` or `everyone`.
+    #[schemars(extend("enum" = ["me", "everyone"]))]
     pub scope: &'static str,
     /// Id of who deleted it.
     pub deleted_by: String,
@@ -296,7 +375,7 @@ pub struct MessageDeleted {
 }
 
 /// `astrologer:status_changed`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AstrologerStatus {
     /// Who.
@@ -304,6 +383,7 @@ pub struct AstrologerStatus {
     /// Connected, and switched on where another program keeps such a switch.
     pub is_online: bool,
     /// `online` or `offline`: connected or not.
+    #[schemars(extend("enum" = ["online", "offline"]))]
     pub presence: &'static str,
     /// When last connected; now, while connected.
     pub last_seen: Timestamp,
@@ -316,7 +396,7 @@ pub struct AstrologerStatus {
 }
 
 /// `resync`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Resync {
     /// From when on events may be missing.
@@ -324,7 +404,7 @@ pub struct Resync {
 }
 
 /// `error`, with `dm:error` or `call:error`.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Failure {
     /// For people.

@@ -20,7 +20,8 @@ pub use audience::Audience;
 pub use call_event::{CallBase, CallConnected, CallEnded, CallMissed, CallOffer, CallRejected};
 pub use connection::{Connection, ConnectionId, Cut, Origin, Outlet, Transport, Undelivered};
 pub use event::{
-    AstrologerStatus, Connected, Failure, Joined, MessageDeleted, MessagesDelivered, MessagesRead, Resync, ServerEvent, Stats, Typing,
+    AstrologerStatus, Connected, Failure, Joined, MessageDeleted, MessagesDelivered, MessagesRead, Resync, Said, ServerEvent, Stats,
+    Typing, everything_said,
 };
 pub use registry::{DroppedRooms, MAX_ROOMS, MAX_UNOPENED, MAX_WAITING, ROOMS_KEPT};
 pub use relay::Mark;

@@ -1,5 +1,6 @@
 //! The JSON shape of a call on REST. Source: docs/protocol.md#calls-by-rest.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::call::{Call, CallStatus, CallType, EndReason};
@@ -9,7 +10,8 @@ use super::participant::{Participant, ParticipantKind};
 use super::time::Timestamp;
 
 /// A call as its parties see it, under the names of both families of clients.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Call")]
 #[serde(rename_all = "camelCase")]
 pub struct CallView<'a> {
     call_id: CallId,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::call::{Call, CallSide, CallStatus, CallType};
@@ -61,7 +62,8 @@ pub struct Contact {
 }
 
 /// A row. The app drops a list in which one field has another type than here, so nothing is `null` and every count is an integer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "InboxRow")]
 #[serde(rename_all = "camelCase")]
 pub struct InboxItem {
     #[serde(rename = "_id")]

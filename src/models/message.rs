@@ -1,5 +1,6 @@
 //! Messages: what was said, by whom, and how far it got.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::conversation::ConversationHandle;
@@ -9,7 +10,7 @@ use super::participant::{Participant, Profile};
 use super::time::Timestamp;
 
 /// The union of the kinds both families of clients know.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names are the documentation")]
 pub enum MessageType {
@@ -48,7 +49,7 @@ impl MessageType {
 }
 
 /// How far a message got. It only moves forward: sent, delivered, read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MessageStatus {
     /// Stored.

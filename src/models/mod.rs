@@ -16,6 +16,7 @@ pub mod outbox;
 pub mod participant;
 pub mod presence;
 pub mod rooms;
+mod schema;
 pub mod time;
 pub mod trust;
 pub mod view;

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The id every admin shares for membership, unread counts and the personal room. Source: docs/protocol.md#identity.
 pub const SHARED_ADMIN_ID: &str = "admin";
 
 /// The three kinds of people the marketplace knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PersonType")]
 #[serde(rename_all = "lowercase")]
 pub enum ParticipantKind {
     /// Staff of the marketplace.

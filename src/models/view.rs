@@ -2,6 +2,7 @@
 //!
 //! Absent fields are left out, never `null`; ids and dates are texts; counts are integers. Source: docs/protocol.md#objects.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::conversation::{Conversation, ConversationKey, LastMessage};
@@ -12,7 +13,8 @@ use super::participant::{Participant, ParticipantKind};
 use super::time::Timestamp;
 
 /// A message as a listener sees it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Message")]
 #[serde(rename_all = "camelCase")]
 pub struct MessageView<'a> {
     #[serde(rename = "_id")]
@@ -129,7 +131,8 @@ fn whole_if_whole<S: serde::Serializer>(value: &Option<f64>, serializer: S) -> R
 }
 
 /// A conversation as one participant (or an admin who looks) sees it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Conversation")]
 #[serde(rename_all = "camelCase")]
 pub struct ConversationView<'a> {
     #[serde(rename = "_id")]
@@ -157,7 +160,8 @@ pub struct ConversationView<'a> {
     updated_at: Timestamp,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Member")]
 #[serde(rename_all = "camelCase")]
 struct MemberView<'a> {
     id: &'a str,
@@ -172,7 +176,8 @@ struct MemberView<'a> {
     joined_at: Option<Timestamp>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "LastMessage")]
 #[serde(rename_all = "camelCase")]
 struct LastMessageView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -31,8 +31,8 @@ use super::watch::is_from_here;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' https: data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// A file of the page.
-struct Asset {
+/// A file of a page.
+pub(super) struct Asset {
     name: &'static str,
     content_type: &'static str,
     content: &'static [u8],
@@ -41,7 +41,7 @@ struct Asset {
 }
 
 impl Asset {
-    fn new(name: &'static str, content_type: &'static str, content: &'static [u8]) -> Self {
+    pub(super) fn new(name: &'static str, content_type: &'static str, content: &'static [u8]) -> Self {
         let hash: String = digest(&SHA256, content).as_ref().iter().take(12).map(|byte| format!("{byte:02x}")).collect();
         // Weak, because it is the same for both encodings.
         Self { name, content_type, content, compressed: gzip(content).ok(), etag: format!("W/\"{hash}\"") }
@@ -81,7 +81,12 @@ pub(super) fn pages() -> Router<RestState> {
 }
 
 fn file(name: &str, asked: &HeaderMap) -> Response {
-    let Some(asset) = ASSETS.iter().find(|asset| asset.name == name) else { return Failure(Error::NotFound).into_response() };
+    find(&*ASSETS, name, asked)
+}
+
+/// The file of this name, as far as the browser does not have it.
+pub(super) fn find(assets: &'static [Asset], name: &str, asked: &HeaderMap) -> Response {
+    let Some(asset) = assets.iter().find(|asset| asset.name == name) else { return Failure(Error::NotFound).into_response() };
     let headers = [
         // Their names stay the same from version to version, so browsers ask each time whether theirs is still good.
         (header::CACHE_CONTROL, "no-cache"),

@@ -7,6 +7,7 @@ mod communications;
 mod console;
 mod conversations;
 mod devices;
+mod documents;
 mod error;
 mod extract;
 mod health;
@@ -32,6 +33,7 @@ use crate::services::Services;
 use crate::services::permissions::Operation;
 use crate::transport::Places;
 
+pub use documents::Documents;
 pub use error::refusal;
 pub use extract::MAX_BODY_BYTES;
 pub use watch::MetricsAccess;
@@ -78,12 +80,14 @@ pub struct RestSettings {
     pub metrics_access: MetricsAccess,
     /// What is there for people who try the server.
     pub offers: Offers,
+    /// The contract for programs.
+    pub documents: Documents,
 }
 
 /// What is there for people who try the server.
 #[derive(Clone, Copy)]
 pub struct Offers {
-    /// The page at `/console`. `CONSOLE`.
+    /// The pages at `/console` and `/docs`. `CONSOLE`.
     pub console: bool,
     /// Tokens of demo people, to whoever sits at this machine. `DEMO`.
     pub demo: bool,
@@ -167,7 +171,8 @@ pub fn operations() -> Vec<(&'static str, &'static str, Operation)> {
 /// All REST routes.
 pub fn routes(state: RestState) -> Router {
     let routes = table().into_iter().fold(Router::new(), |router, (_, path, _, handler)| router.route(path, handler));
-    let routes = if state.settings.offers.console { routes.merge(console::pages()) } else { routes };
+    let routes = if state.settings.offers.console { routes.merge(console::pages()).merge(documents::page()) } else { routes };
+    let routes = routes.merge(documents::files(state.settings.documents));
     let routes = routes
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_route)

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use moka::sync::Cache;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
@@ -67,7 +68,8 @@ struct OpenSession {
 }
 
 /// A connected socket, for those who look after the server.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ConnectedSession")]
 #[serde(rename_all = "camelCase")]
 pub struct SessionView {
     /// The id its client knows the socket by.
@@ -82,6 +84,7 @@ pub struct SessionView {
     pub connected_at: Timestamp,
     /// Where the client is, as far as the handshake told.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub address: Option<IpAddr>,
 }
 

@@ -1,5 +1,6 @@
 //! Requests about calls, made from payloads, and what is answered. Source of names and aliases: docs/protocol.md#calls.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::delivery::Connection;
@@ -101,7 +102,8 @@ pub fn call_filter(payload: &Payload) -> Result<(Option<CallType>, Vec<CallStatu
 }
 
 /// The body of an ack about a call.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CallState")]
 #[serde(rename_all = "camelCase")]
 pub struct CallAck {
     call_id: CallId,
@@ -116,7 +118,8 @@ impl CallAck {
 }
 
 /// The body of an ack with the way into the channel.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "OfferedCall")]
 #[serde(rename_all = "camelCase")]
 pub struct OfferAck<'a> {
     #[serde(flatten)]
@@ -143,7 +146,8 @@ impl<'a> OfferAck<'a> {
 }
 
 /// What a client needs to join a channel.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "MediaChannel")]
 #[serde(rename_all = "camelCase")]
 pub struct MediaBody<'a> {
     channel_name: &'a str,

@@ -4,6 +4,7 @@ mod calls;
 mod payload;
 mod requests;
 mod responses;
+pub mod shapes;
 
 pub use calls::{
     CallAck, MediaBody, OfferAck, call_filter, call_id, callee_of_admin, consultation_id, ending, feedback, initiate as initiate_call,

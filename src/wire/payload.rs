@@ -9,26 +9,45 @@ use crate::models::Timestamp;
 use crate::services::conversations::message_id;
 
 /// A JSON object a client sent.
-pub struct Payload(Map<String, Value>);
+pub struct Payload {
+    fields: Map<String, Value>,
+    /// Every name a parser looked for, so that a test can compare them with what is documented.
+    #[cfg(test)]
+    pub(super) asked: std::sync::Mutex<std::collections::BTreeSet<String>>,
+}
 
 impl Payload {
     /// Reads the first argument. Errors: `INVALID_PAYLOAD` if it is missing or not an object.
     pub fn parse(argument: Option<&RawValue>) -> Result<Self> {
         let object = argument.and_then(|raw| serde_json::from_str(raw.get()).ok());
-        object.map(Self).ok_or_else(|| Error::invalid("the first argument must be an object"))
+        object.map(Self::new).ok_or_else(|| Error::invalid("the first argument must be an object"))
     }
 
     /// From a value that is already parsed. Errors: as [`Payload::parse`].
     pub fn from_value(value: Value) -> Result<Self> {
         match value {
-            Value::Object(object) => Ok(Self(object)),
+            Value::Object(object) => Ok(Self::new(object)),
             _ => Err(Error::invalid("the payload must be an object")),
         }
     }
 
+    fn new(fields: Map<String, Value>) -> Self {
+        Self {
+            fields,
+            #[cfg(test)]
+            asked: std::sync::Mutex::default(),
+        }
+    }
+
+    fn note(&self, _names: &[&str]) {
+        #[cfg(test)]
+        self.asked.lock().expect("no test panics here").extend(_names.iter().map(|name| (*name).to_owned()));
+    }
+
     /// The first of several names that is there and not null.
     fn any(&self, names: &[&str]) -> Option<(&Value, String)> {
-        names.iter().find_map(|name| self.0.get(*name).filter(|v| !v.is_null()).map(|v| (v, (*name).to_owned())))
+        self.note(names);
+        names.iter().find_map(|name| self.fields.get(*name).filter(|v| !v.is_null()).map(|v| (v, (*name).to_owned())))
     }
 
     /// A text, under the first name that is there. An empty text counts as missing. Errors: it is something else than text.
@@ -64,7 +83,8 @@ impl Payload {
 
     /// Whole seconds, from a number of any form or its text; whatever else is there counts as missing.
     pub fn lenient_seconds(&self, name: &str) -> Option<u64> {
-        let number = match self.0.get(name)? {
+        self.note(&[name]);
+        let number = match self.fields.get(name)? {
             Value::Number(number) => number.as_f64()?,
             Value::String(text) => text.trim().parse().ok()?,
             _ => return None,

@@ -1,5 +1,6 @@
 //! What the server answers: the same objects in acks, events and REST bodies.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -11,7 +12,8 @@ use crate::services::messaging::SentMessage;
 use crate::store::Change;
 
 /// A page of history as the client asked for it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "HistoryPage")]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryBody<'a> {
     conversation_id: &'a str,
@@ -39,7 +41,8 @@ impl<'a> HistoryBody<'a> {
 }
 
 /// What a client missed.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CatchUp")]
 #[serde(rename_all = "camelCase")]
 pub struct CatchUpBody<'a> {
     conversation_id: &'a str,
@@ -66,7 +69,8 @@ impl<'a> CatchUpBody<'a> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Change")]
 #[serde(rename_all = "camelCase")]
 struct ChangeView {
     message_id: MessageId,
@@ -92,7 +96,8 @@ impl ChangeView {
 }
 
 /// A message that was sent.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Sent")]
 pub struct SendBody<'a> {
     message: MessageView<'a>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]

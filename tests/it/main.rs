@@ -13,6 +13,7 @@ mod console;
 mod crash;
 mod crash_calls;
 mod delivery;
+mod documents;
 mod doubt;
 mod fuzz;
 mod gate;

@@ -1,6 +1,6 @@
 //! A Socket.IO client of thirty frames' worth: what it sends and hears is what is on the wire.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -10,6 +10,8 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use super::contract;
 
 /// How long an expected packet may take.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,6 +23,8 @@ pub struct Client {
     heard: VecDeque<(String, Value)>,
     acks: Vec<(u64, Value)>,
     next_ack: u64,
+    /// What was asked under an id, to hold the answer against its document.
+    asked: HashMap<u64, String>,
 }
 
 /// What a server said to a handshake.
@@ -45,7 +49,7 @@ impl Client {
             request.headers_mut().insert(*name, value.parse().expect("a header value"));
         }
         let (socket, _) = connect_async(request).await.expect("the websocket opens");
-        let mut client = Self { socket, heard: VecDeque::new(), acks: Vec::new(), next_ack: 1 };
+        let mut client = Self { socket, heard: VecDeque::new(), acks: Vec::new(), next_ack: 1, asked: HashMap::new() };
         assert!(client.frame().await.starts_with('0'), "the Engine.IO handshake comes first");
         client.raw(format!("40{auth}")).await;
         let answer = client.frame().await;
@@ -106,12 +110,17 @@ impl Client {
             let parts: Vec<Value> = serde_json::from_str(event).expect("an event is a JSON array");
             assert_eq!(parts.len(), 2, "exactly one argument: {event}");
             assert!(parts[1].is_object(), "the argument is an object: {event}");
+            contract::check_event(parts[0].as_str().expect("a name"), &parts[1]);
             self.heard.push_back((parts[0].as_str().expect("a name").to_owned(), parts[1].clone()));
         } else if let Some(ack) = frame.strip_prefix("43") {
             let body = ack.find('[').expect("an ack has a body");
             let answer: Vec<Value> = serde_json::from_str(&ack[body..]).expect("JSON");
             assert_eq!(answer.len(), 1, "exactly one answer: {frame}");
-            self.acks.push((ack[..body].parse().expect("an id"), answer.into_iter().next().expect("one answer")));
+            let id = ack[..body].parse().expect("an id");
+            if let Some(event) = self.asked.remove(&id) {
+                contract::check_ack(&event, &answer[0]);
+            }
+            self.acks.push((id, answer.into_iter().next().expect("one answer")));
         } else {
             panic!("an unexpected frame: {frame}");
         }
@@ -126,6 +135,7 @@ impl Client {
     pub async fn ask(&mut self, event: &str, payload: &Value) -> u64 {
         let id = self.next_ack;
         self.next_ack += 1;
+        self.asked.insert(id, event.to_owned());
         self.raw(format!("42{id}{}", json!([event, payload]))).await;
         id
     }

@@ -9,6 +9,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::client::PATIENCE;
+use super::contract;
 
 /// What a server answered.
 #[derive(Debug)]
@@ -123,5 +124,6 @@ pub async fn request(url: &str, method: &str, path: &str, token: Option<&str>, b
     headers.extend(bearer.as_deref().map(|bearer| ("Authorization", bearer)));
     let body = body.map(Value::to_string).unwrap_or_default();
     let answer = send(url, local(1), method, path, &headers, &body).await;
+    contract::check_answer(method, path, answer.status, &answer.json());
     (answer.status, answer.json())
 }

@@ -2,6 +2,7 @@
 
 pub mod attacker;
 pub mod client;
+pub mod contract;
 pub mod http;
 pub mod issuer;
 pub mod mongo;
