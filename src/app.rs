@@ -33,7 +33,7 @@ use crate::services::media_links::MediaLinks;
 use crate::services::media_tokens::MediaTokens;
 use crate::services::push::{PushMessages, PushRules};
 use crate::services::relations::RelationCheck;
-use crate::services::{Core, Rules, Services};
+use crate::services::{Clock, Core, Rules, Services};
 use crate::store::Store;
 use crate::transport::{Links, Places, TrustedProxies};
 
@@ -67,6 +67,11 @@ pub struct App {
 impl App {
     /// Puts the server together. Must be called inside a runtime.
     pub fn new(config: &Config, verifier: Verifier, store: Arc<dyn Store>) -> Self {
+        Self::with_clock(config, verifier, store, Arc::new(Timestamp::now))
+    }
+
+    /// The same with another clock for the rules; credentials go by the machine's all the same.
+    pub fn with_clock(config: &Config, verifier: Verifier, store: Arc<dyn Store>, clock: Clock) -> Self {
         let process = ProcessId::random();
         let bus = config.bus.as_ref().map(|bus| Bus::start(bus.clients.clone(), &bus.prefix, process));
         let metrics = Arc::new(Metrics::with(store.metrics()));
@@ -78,7 +83,7 @@ impl App {
             process,
             bus,
             metrics: Arc::clone(&metrics),
-            clock: Arc::new(Timestamp::now),
+            clock,
             tasks: tokio_util::task::TaskTracker::new(),
             stop: tokio_util::sync::CancellationToken::new(),
             rules: Rules {
@@ -146,24 +151,27 @@ impl App {
     }
 }
 
-fn media_rules(config: &Config, verifier: &Verifier) -> MediaRules {
-    let config::Attachments { public_url, max_bytes, link_lifetime, secret, folder, bucket } = &config.attachments;
-    let bucket = bucket.as_ref().and_then(|s3| {
-        let opened = Bucket::new(&BucketSettings {
-            endpoint: s3.endpoint.clone(),
-            public_endpoint: s3.public_endpoint.clone(),
-            name: s3.bucket.clone(),
-            region: s3.region.clone(),
-            path_style: s3.path_style,
-            access_key: s3.access_key.clone(),
-            secret_key: s3.secret_key.clone(),
-        });
-        if opened.is_none() {
-            tracing::error!("S3_ENDPOINT and S3_BUCKET name no bucket: nothing can be attached");
-        }
-        opened.map(Files::in_bucket)
+/// Where the bytes of attachments are; nowhere if the settings name a bucket that cannot be one.
+pub fn attachment_files(config: &Config) -> Option<Files> {
+    let Some(s3) = &config.attachments.bucket else { return Some(Files::in_folder(config.attachments.folder.clone())) };
+    let opened = Bucket::new(&BucketSettings {
+        endpoint: s3.endpoint.clone(),
+        public_endpoint: s3.public_endpoint.clone(),
+        name: s3.bucket.clone(),
+        region: s3.region.clone(),
+        path_style: s3.path_style,
+        access_key: s3.access_key.clone(),
+        secret_key: s3.secret_key.clone(),
     });
-    let files = if config.attachments.bucket.is_some() { bucket } else { Some(Files::in_folder(folder.clone())) };
+    if opened.is_none() {
+        tracing::error!("S3_ENDPOINT and S3_BUCKET name no bucket: nothing can be attached");
+    }
+    opened.map(Files::in_bucket)
+}
+
+fn media_rules(config: &Config, verifier: &Verifier) -> MediaRules {
+    let config::Attachments { public_url, max_bytes, link_lifetime, secret, .. } = &config.attachments;
+    let files = attachment_files(config);
     let secret = secret.as_ref().map(|secret| secret.as_bytes().to_vec());
     let secret = secret.or_else(|| verifier.derived_secret("addresses of attachments")).unwrap_or_else(|| {
         tracing::warn!("MEDIA_SECRET is not set: addresses of attachments end with this process, and no other node knows them");
@@ -224,6 +232,13 @@ fn push_rules(config: &Config) -> PushRules {
     let apns = apple.map(|ApplePush { key, key_id, team_id, bundle_id, url }| Apns::new(ApnsKey { team_id, key_id, bundle_id, key }, url));
     let webhook = webhook.map(|(url, secret)| Webhook::new(url, &secret));
     PushRules { messages, outside: Outside { fcm: usable("FCM", fcm), apns: usable("APNS", apns), webhook: usable("WEBHOOK", webhook) } }
+}
+
+/// Where traces go.
+#[cfg(feature = "otel")]
+pub fn trace_target(config: &config::TraceConfig) -> crate::outside::TraceTarget {
+    let config::TraceConfig { url, headers, service_name, ratio } = config.clone();
+    crate::outside::TraceTarget { url, headers, service_name, ratio }
 }
 
 fn usable<T>(what: &str, made: Option<Result<T, String>>) -> Option<T> {

@@ -160,6 +160,11 @@ impl Error {
         matches!(self, Self::Overloaded { .. } | Self::Unavailable(_))
     }
 
+    /// Whether somebody who runs this should look: no request can bring it about by itself.
+    pub fn is_our_fault(&self) -> bool {
+        matches!(self, Self::Internal(_) | Self::Unavailable(_))
+    }
+
     /// When to try again, if known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

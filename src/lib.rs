@@ -24,5 +24,6 @@ pub mod rest;
 pub mod server;
 pub mod services;
 pub mod store;
+pub mod traces;
 pub mod transport;
 pub mod wire;

@@ -5,13 +5,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::{Level, Metadata, warn};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::filter_fn;
-use tracing_subscriber::fmt;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, registry};
 
 use crate::config::LogFormat;
+use crate::traces;
 
 /// Libraries that see payloads, credentials or commands; they may say no more than warnings.
 const CAPPED: &[&str] = &[
@@ -32,21 +32,27 @@ const CAPPED: &[&str] = &[
     "reqwest",
 ];
 
+/// Who hears of spans beside the log. `None` costs nothing.
+pub type Listener = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// Starts logging to standard error. Errors: the filter cannot be understood, or logging was started before.
-pub fn start(filter: &str, format: LogFormat) -> Result<(), String> {
+pub fn start(filter: &str, format: LogFormat, listener: Option<Listener>) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|e| format!("RUST_LOG: {e}"))?;
     // Not directives added to the filter: a longer target in RUST_LOG (`socketioxide::client=trace`) would win over them.
-    let cap = filter_fn(may_be_logged);
-    let builder = fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => builder.finish().with(cap).try_init(),
-        LogFormat::Json => builder.json().finish().with(cap).try_init(),
-    }
-    .map_err(|e| format!("logging: {e}"))
+    let filter = filter.and(filter_fn(may_be_logged));
+    let lines = fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+    let lines = match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
+    registry().with(listener).with(lines.with_filter(filter)).try_init().map_err(|e| format!("logging: {e}"))
 }
 
 /// Whether a line may be written at all, whatever RUST_LOG asks for: details only of ourselves, who know what is in them.
 fn may_be_logged(line: &Metadata<'_>) -> bool {
+    if traces::is_ours(line) {
+        return false;
+    }
     let library = line.target().split("::").next().unwrap_or_default();
     *line.level()
         <= match library {

@@ -4,7 +4,7 @@
 export interface AstrologerStatus {
   /** Who. */
   astrologerId: string;
-  /** Connected, and switched on where another program keeps such a switch. */
+  /** Connected or to be reached by push, and switched on where another program keeps such a switch. */
   isOnline: boolean;
   /** When last connected; now, while connected. */
   lastSeen: Timestamp;

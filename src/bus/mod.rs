@@ -10,6 +10,7 @@ mod redis_server;
 mod shared_counts;
 mod subscriber;
 mod topic;
+pub mod trouble;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -31,6 +32,7 @@ use redis_server::RedisServer;
 pub use shared_counts::{SharedRule, Spent};
 use subscriber::Subscriber;
 pub use topic::Topic;
+use trouble::Troubles;
 
 /// Messages waiting to be told to other nodes; when full further ones are lost to them, and they are told to fetch what they missed.
 const QUEUE_LEN: usize = 16 * 1024;
@@ -46,6 +48,8 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the last words may take at shutdown.
 const CLOSING: Duration = Duration::from_secs(2);
+/// Nodes that are gone and still known as such; beyond it all of them are forgotten.
+const MOST_GONE: usize = 1_000;
 /// The most calls somebody is reminded of.
 const REMINDED_OF: usize = 20;
 
@@ -58,6 +62,19 @@ pub enum Heard {
     Missed(Timestamp),
     /// Redis takes what it is told, again or for the first time; what it was told before may be gone.
     Up,
+}
+
+/// What the bus knows of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// It was heard of lately.
+    Heard,
+    /// It was not heard of since then, and has not said goodbye.
+    SilentSince(Timestamp),
+    /// It has said goodbye, and everything before that.
+    Ended,
+    /// It was never heard of.
+    Never,
 }
 
 /// How the bus is, for those who look after it.
@@ -75,6 +92,8 @@ pub struct BusHealth {
     pub lost: u64,
     /// How often messages of others may have been missed.
     pub gaps: u64,
+    /// Why it is not up, as far as that is known.
+    pub why: Option<&'static str>,
 }
 
 /// The bus. Cheap to clone.
@@ -90,9 +109,13 @@ struct Inner {
     heard: Mutex<Option<mpsc::Receiver<Heard>>>,
     commands: Mutex<Option<MultiplexedConnection>>,
     nodes: Mutex<HashMap<NodeId, Sighting>>,
+    /// Those that were there once, and how they went.
+    gone: Mutex<HashMap<NodeId, Sight>>,
+    hear: mpsc::Sender<Heard>,
     /// Since when something was not told to the others, and not made good yet.
     untold_since: Mutex<Option<Timestamp>>,
     hears: AtomicBool,
+    troubles: Mutex<Troubles>,
     counts: Counts,
     tasks: TaskTracker,
 }
@@ -132,8 +155,11 @@ impl Bus {
             heard: Mutex::new(Some(heard)),
             commands: Mutex::default(),
             nodes: Mutex::default(),
+            gone: Mutex::default(),
+            hear: hear.clone(),
             untold_since: Mutex::default(),
             hears: AtomicBool::new(false),
+            troubles: Mutex::default(),
             counts: Counts::default(),
             tasks: TaskTracker::new(),
         }));
@@ -236,9 +262,18 @@ impl Bus {
         lock(&self.0.nodes).contains_key(node)
     }
 
-    /// Whether a node of this name was heard of lately.
-    pub fn knows(&self, name: &str) -> bool {
-        lock(&self.0.nodes).keys().any(|node| node.to_string() == name)
+    /// What is known of this process as a node.
+    pub fn sight_of(&self, process: ProcessId) -> Sight {
+        let node = process.into();
+        if lock(&self.0.nodes).contains_key(&node) {
+            return Sight::Heard;
+        }
+        lock(&self.0.gone).get(&node).copied().unwrap_or(Sight::Never)
+    }
+
+    /// Lets the listener know that since then messages of other nodes may not have arrived, which somebody found out in another way.
+    pub async fn report_missed(&self, since: Timestamp) {
+        self.0.miss(since).await;
     }
 
     /// Notes that these people may have to hear of a call until then, whichever node they come to.
@@ -296,13 +331,15 @@ impl Bus {
     pub fn health(&self) -> BusHealth {
         let Counts { told, heard, lost, gaps } = &self.0.counts;
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let up = self.is_up();
         BusHealth {
-            up: self.is_up(),
+            up,
             nodes: lock(&self.0.nodes).len(),
             told: count(told),
             heard: count(heard),
             lost: count(lost),
             gaps: count(gaps),
+            why: if up { None } else { lock(&self.0.troubles).first() },
         }
     }
 
@@ -341,6 +378,21 @@ impl Inner {
         if self.queue.try_send(outgoing).is_err() {
             self.lose(1);
         }
+    }
+
+    async fn miss(&self, since: Timestamp) {
+        self.counts.gaps.fetch_add(1, Ordering::Relaxed);
+        // The listener is gone only at shutdown.
+        let _ = self.hear.send(Heard::Missed(since)).await;
+    }
+
+    /// Takes note of how a node went.
+    fn note_gone(&self, node: NodeId, how: Sight) {
+        let mut gone = lock(&self.gone);
+        if gone.len() >= MOST_GONE {
+            gone.clear();
+        }
+        gone.insert(node, how);
     }
 
     /// Takes note that others do not hear something.

@@ -13,6 +13,7 @@ use crate::models::{CallId, Participant, Timestamp};
 use super::packet::{self, Kind};
 use super::redis_server::{Line, RedisServer, Words};
 use super::topic::{Topic, calls_of, people_of};
+use super::trouble;
 use super::{BEAT_EVERY, Heard, Inner, PATIENCE, SILENT_FOR, lock};
 
 /// The most messages of one batch.
@@ -163,8 +164,14 @@ impl Publisher {
         let outcome = timeout(PATIENCE, pipe.query_async::<()>(connection)).await;
         match outcome {
             Ok(Ok(())) => return true,
-            Ok(Err(e)) => warn!("redis does not take what it is told: {e}"),
-            Err(_) => warn!("redis does not take what it is told in time"),
+            Ok(Err(e)) => {
+                lock(&self.inner.troubles).telling = Some(trouble::in_words(&e));
+                warn!("redis does not take what it is told: {e}");
+            }
+            Err(_) => {
+                lock(&self.inner.troubles).telling = Some(trouble::NO_ANSWER);
+                warn!("redis does not take what it is told in time");
+            }
         }
         self.connection = None;
         lock(&self.inner.commands).take();
@@ -189,22 +196,24 @@ impl Publisher {
                 *lock(&self.inner.commands) = Some(connection.clone());
                 self.connection = Some(connection);
                 self.complained = false;
+                lock(&self.inner.troubles).telling = None;
                 info!(node = %self.inner.me, "redis takes what this node says");
                 // The listener is gone only at shutdown.
                 let _ = self.hear.send(Heard::Up).await;
                 true
             }
-            Ok(Err(e)) => self.is_unreachable(&e),
-            Err(_) => self.is_unreachable(&"no answer in time"),
+            Ok(Err(e)) => self.is_unreachable(trouble::in_words(&e), &e),
+            Err(_) => self.is_unreachable(trouble::NO_ANSWER, &"it may be paused, or the way to it"),
         }
     }
 
     /// Said once per outage. Always false.
-    fn is_unreachable(&mut self, why: &dyn std::fmt::Display) -> bool {
+    fn is_unreachable(&mut self, why: &'static str, details: &dyn std::fmt::Display) -> bool {
+        lock(&self.inner.troubles).telling = Some(why);
         if std::mem::replace(&mut self.complained, true) {
-            debug!("redis is still not reached: {why}");
+            debug!("redis is still not reached: {why} ({details})");
         } else {
-            warn!("redis is not reached, and is tried again and again: {why}");
+            warn!("redis is not reached, and is tried again and again: {why} ({details})");
         }
         false
     }

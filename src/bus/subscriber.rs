@@ -18,7 +18,8 @@ use super::packet::{self, Kind, NodeId, Packet};
 use super::publisher::Outgoing;
 use super::redis_server::{Line, RedisServer};
 use super::topic::Topic;
-use super::{BEAT_EVERY, HEARD_LEN, Heard, Inner, PATIENCE, SILENT_FOR, Sighting, lock};
+use super::trouble;
+use super::{BEAT_EVERY, HEARD_LEN, Heard, Inner, PATIENCE, SILENT_FOR, Sight, Sighting, lock};
 
 /// Topics of one question.
 const TOPICS_AT_ONCE: usize = 1_000;
@@ -52,24 +53,37 @@ impl Subscriber {
 
     /// Hears for ever.
     pub async fn run(mut self) {
-        let mut known = false;
+        let (mut known, mut complained) = (false, false);
         loop {
             match timeout(PATIENCE, self.open()).await {
                 Ok(Ok(mut ear)) => {
                     self.inner.hears.store(true, Ordering::Relaxed);
+                    lock(&self.inner.troubles).hearing = None;
+                    complained = false;
                     info!(node = %self.inner.me, "this node hears the others");
                     if std::mem::replace(&mut known, true) {
-                        self.miss(self.whole_until).await;
+                        self.inner.miss(self.whole_until).await;
                     }
                     self.forgive_silence();
                     let why = self.listen(&mut ear).await;
                     self.inner.hears.store(false, Ordering::Relaxed);
                     warn!("this node does not hear the others: {why}");
                 }
-                Ok(Err(e)) => debug!("redis cannot be listened to: {e}"),
-                Err(_) => debug!("redis cannot be listened to in time"),
+                Ok(Err(e)) => self.hears_nothing(trouble::in_words(&e), &e, &mut complained),
+                Err(_) => self.hears_nothing(trouble::NO_ANSWER, &"it may be paused, or the way to it", &mut complained),
             }
             sleep(RETRY_AFTER).await;
+        }
+    }
+
+    /// Warns once per outage, unless the publisher has done so: it may be that this connection alone is of no use.
+    fn hears_nothing(&self, why: &'static str, details: &dyn std::fmt::Display, complained: &mut bool) {
+        let mut troubles = lock(&self.inner.troubles);
+        troubles.hearing = Some(why);
+        if troubles.telling.is_some() || std::mem::replace(complained, true) {
+            debug!("redis cannot be listened to: {why} ({details})");
+        } else {
+            warn!("redis cannot be listened to, and is tried again and again: {why} ({details})");
         }
     }
 
@@ -159,6 +173,7 @@ impl Subscriber {
         match packet.kind {
             Kind::Bye => {
                 lock(&self.inner.nodes).remove(&packet.from);
+                self.inner.note_gone(packet.from.clone(), Sight::Ended);
                 self.last.remove(&packet.from);
                 info!(node = %packet.from, "another node has ended");
                 return;
@@ -167,7 +182,7 @@ impl Subscriber {
                 let body = Timestamp::now().to_string().into_bytes();
                 self.inner.push(Outgoing::Packet { topics: vec![Topic::Everybody], kind: Kind::Beat, body });
             }
-            Kind::Gap => self.miss(said_at(&packet)).await,
+            Kind::Gap => self.inner.miss(said_at(&packet)).await,
             Kind::Emission | Kind::Notice | Kind::Beat => {}
         }
         self.see(&packet.from);
@@ -180,6 +195,7 @@ impl Subscriber {
     fn see(&self, node: &NodeId) {
         let sighting = Sighting { at: Instant::now(), on_the_clock: Timestamp::now() };
         if lock(&self.inner.nodes).insert(node.clone(), sighting).is_none() {
+            lock(&self.inner.gone).remove(node);
             info!(%node, "another node is there");
         }
     }
@@ -196,14 +212,9 @@ impl Subscriber {
             lock(&self.inner.nodes).extract_if(|_, sighting| sighting.at.elapsed() > SILENT_FOR).collect();
         for (node, sighting) in silent {
             warn!(%node, "another node is silent and counts as dead");
-            self.miss(sighting.on_the_clock).await;
+            self.inner.note_gone(node, Sight::SilentSince(sighting.on_the_clock));
+            self.inner.miss(sighting.on_the_clock).await;
         }
-    }
-
-    async fn miss(&self, since: Timestamp) {
-        self.inner.counts.gaps.fetch_add(1, Ordering::Relaxed);
-        // The listener is gone only at shutdown.
-        let _ = self.hear.send(Heard::Missed(since)).await;
     }
 }
 

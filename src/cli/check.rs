@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use samvad::auth::{RefreshPace, Verifier};
+use samvad::bus::trouble;
 use samvad::config::{Config, StoreConfig, TokenKeys};
 use samvad::models::Timestamp;
 use samvad::services::media_tokens::MediaTokens;
@@ -131,7 +132,7 @@ async fn redis(config: &Config) -> Finding {
     for (number, client) in (1..).zip(&bus.clients) {
         match tokio::time::timeout(PATIENCE, ask_redis(client)).await {
             Ok(Ok(info)) => answers.push(info),
-            Ok(Err(e)) => silent.push(format!("address {number} does not answer: {e}")),
+            Ok(Err(e)) => silent.push(format!("address {number}: {} ({e})", trouble::in_words(&e))),
             Err(_) => silent.push(format!("address {number}: no answer within {} s", PATIENCE.as_secs())),
         }
     }

@@ -1,14 +1,16 @@
 //! `samvad copy`: everything of one store into another, whichever kind they are. What is the same already is passed over, so that a copy
 //! that was broken off goes on where it was.
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::digest::{Context, SHA256, digest};
 
 use samvad::config::{StoreConfig, database_in};
-use samvad::models::{AuditAction, Conversation, ConversationHandle, Message};
-use samvad::store::{Load, Store};
+use samvad::models::media::{Attachment, AttachmentState};
+use samvad::models::{AuditAction, Conversation, ConversationHandle, Device, Message};
+use samvad::store::{Belonging, BelongingSort, Load, Store};
 
 /// Conversations, messages or calls of one read and one write.
 const PAGE: usize = 500;
@@ -30,10 +32,29 @@ struct Tally {
     copied: u64,
     calls: u64,
     relations: u64,
+    devices: u64,
+    attachments: u64,
+    marks: u64,
+    files: Files,
+}
+
+/// What became of the bytes of attachments.
+#[derive(Default)]
+struct Files {
+    copied: u64,
+    missing: u64,
+}
+
+/// The folders of attached files, here and there, where both have one.
+pub struct Folders {
+    /// Where they are.
+    pub from: PathBuf,
+    /// Where they are to be.
+    pub to: PathBuf,
 }
 
 /// Copies and compares. Errors: what could not be copied, or is not the same afterwards.
-pub async fn copy(from: &Arc<dyn Store>, to: &Arc<dyn Store>) -> Result<(), String> {
+pub async fn copy(from: &Arc<dyn Store>, to: &Arc<dyn Store>, folders: Option<&Folders>) -> Result<(), String> {
     let fail = |e: samvad::error::Error| match std::error::Error::source(&e) {
         Some(source) => format!("{e}: {source}"),
         None => e.to_string(),
@@ -48,9 +69,9 @@ pub async fn copy(from: &Arc<dyn Store>, to: &Arc<dyn Store>) -> Result<(), Stri
         for conversation in page {
             let vague = is_vague(&conversation);
             let there = to.find_conversation(&samvad::store::Lookup::Id(conversation.handle.id)).await.map_err(fail)?;
-            let (wanted, count) = digest(from, &conversation, vague).await.map_err(fail)?;
+            let (wanted, count) = sum_up(from, &conversation, vague).await.map_err(fail)?;
             let mut found = match &there {
-                Some(there) => Some(digest(to, there, vague).await.map_err(fail)?),
+                Some(there) => Some(sum_up(to, there, vague).await.map_err(fail)?),
                 None => None,
             };
             if found.as_ref().is_none_or(|(sum, _)| *sum != wanted) {
@@ -61,7 +82,7 @@ pub async fn copy(from: &Arc<dyn Store>, to: &Arc<dyn Store>) -> Result<(), Stri
                 tally.copied += 1;
                 let there = to.find_conversation(&samvad::store::Lookup::Id(conversation.handle.id)).await.map_err(fail)?;
                 let there = there.ok_or_else(|| format!("{} was written and is not there", conversation.key()))?;
-                found = Some(digest(to, &there, vague).await.map_err(fail)?);
+                found = Some(sum_up(to, &there, vague).await.map_err(fail)?);
             }
             let (sum, found_count) = found.unwrap_or_default();
             if found_count != count {
@@ -78,11 +99,25 @@ pub async fn copy(from: &Arc<dyn Store>, to: &Arc<dyn Store>) -> Result<(), Stri
     }
     copy_calls(from, to, &mut tally, &mut sums).await.map_err(fail)?;
     copy_trust(from, to, &mut tally).await.map_err(fail)?;
+    for sort in BelongingSort::ALL {
+        copy_belongings(from, to, sort, &mut tally, &mut sums).await.map_err(fail)?;
+    }
+    if let Some(folders) = folders {
+        copy_files(from, folders, &mut tally.files).await?;
+    }
     let [here, there] = sums.map(|sum| hex(sum.finish().as_ref()));
     println!(
         "{} conversations ({} copied now, the others were there), {} messages, {} calls, {} relations",
         tally.conversations, tally.copied, tally.messages, tally.calls, tally.relations
     );
+    println!("{} devices, {} attachments, {} marks of when somebody looked or was seen", tally.devices, tally.attachments, tally.marks);
+    let Files { copied, missing } = tally.files;
+    match folders {
+        Some(Folders { from, to }) => {
+            println!("{copied} files of attachments copied now to {}; {missing} are not in {} either", to.display(), from.display())
+        }
+        None => println!("files of attachments stay where they are: serve the copy with the same DATA_DIR, or the same S3_ settings"),
+    }
     println!("sha256 here  {here}\nsha256 there {there}");
     if here == there { Ok(()) } else { Err("the calls are not the same there".into()) }
 }
@@ -101,7 +136,7 @@ async fn put(from: &Arc<dyn Store>, to: &Arc<dyn Store>, conversation: &Conversa
 }
 
 /// A sum over a conversation and all of its messages, and how many there are. Independent of the store.
-async fn digest(store: &Arc<dyn Store>, conversation: &Conversation, vague: bool) -> samvad::error::Result<(Vec<u8>, u64)> {
+async fn sum_up(store: &Arc<dyn Store>, conversation: &Conversation, vague: bool) -> samvad::error::Result<(Vec<u8>, u64)> {
     let mut sum = Context::new(&SHA256);
     sum.update(format!("{:?}", plain(conversation, vague)).as_bytes());
     let (mut count, mut after) = (0, None);
@@ -159,6 +194,103 @@ async fn copy_calls(
             there.update(found.map_or_else(|| "missing".to_owned(), |found| format!("{found:?}")).as_bytes());
         }
     }
+}
+
+/// Devices, attachments and marks. What is the same there already is passed over.
+async fn copy_belongings(
+    from: &Arc<dyn Store>,
+    to: &Arc<dyn Store>,
+    sort: BelongingSort,
+    tally: &mut Tally,
+    [here, there]: &mut [Context; 2],
+) -> samvad::error::Result<()> {
+    let before = sums_of(to, sort).await?;
+    let (mut after, mut wanted) = (None, Vec::new());
+    loop {
+        let page = from.walk_belongings(sort, after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.id());
+        let count = page.len() as u64;
+        match sort {
+            BelongingSort::Devices => tally.devices += count,
+            BelongingSort::Attachments => tally.attachments += count,
+            BelongingSort::MissedSeen | BelongingSort::LastSeen => tally.marks += count,
+        }
+        wanted.extend(page.iter().map(|one| (one.id(), sum_of(one))));
+        let differs = |one: &Belonging| before.get(&one.id()) != Some(&sum_of(one));
+        to.put_belongings(page.into_iter().filter(differs).collect()).await?;
+    }
+    let found = sums_of(to, sort).await?;
+    for (id, sum) in wanted {
+        here.update(&sum);
+        there.update(found.get(&id).map_or(b"missing", Vec::as_slice));
+    }
+    Ok(())
+}
+
+async fn sums_of(store: &Arc<dyn Store>, sort: BelongingSort) -> samvad::error::Result<HashMap<String, Vec<u8>>> {
+    let (mut sums, mut after) = (HashMap::new(), None);
+    loop {
+        let page = store.walk_belongings(sort, after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(sums) };
+        after = Some(last.id());
+        sums.extend(page.iter().map(|one| (one.id(), sum_of(one))));
+    }
+}
+
+fn sum_of(one: &Belonging) -> Vec<u8> {
+    let text = match one {
+        Belonging::Device(Device { token, kind, owner, platform, registered_at }) => {
+            format!("{token} {} {owner} {} {registered_at}", kind.as_str(), platform.as_str())
+        }
+        Belonging::Attachment(attachment, is_used) => format!("{attachment:?} {is_used}"),
+        Belonging::MissedSeen(person, at) | Belonging::LastSeen(person, at) => format!("{person} {at}"),
+    };
+    digest(&SHA256, text.as_bytes()).as_ref().to_vec()
+}
+
+/// The bytes of attachments that are ready, with their previews. A file is there whole or not at all.
+async fn copy_files(store: &Arc<dyn Store>, folders: &Folders, files: &mut Files) -> Result<(), String> {
+    let mut after = None;
+    loop {
+        let page = store.walk_belongings(BelongingSort::Attachments, after, PAGE).await.map_err(|e| e.to_string())?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = Some(last.id());
+        for one in &page {
+            if let Belonging::Attachment(attachment, _) = one
+                && attachment.state == AttachmentState::Ready
+            {
+                for key in keys(attachment) {
+                    copy_file(folders, &key, files).map_err(|e| format!("{key}: {e}"))?;
+                }
+            }
+        }
+    }
+}
+
+fn keys(attachment: &Attachment) -> impl Iterator<Item = String> {
+    [Some(attachment.key()), attachment.pixels.map(|_| attachment.preview_key())].into_iter().flatten()
+}
+
+fn copy_file(Folders { from, to }: &Folders, key: &str, files: &mut Files) -> std::io::Result<()> {
+    let (source, target) = (from.join(key), to.join(key));
+    let size = |path: &Path| std::fs::metadata(path).map(|file| file.len()).ok();
+    let Some(wanted) = size(&source) else {
+        files.missing += u64::from(size(&target).is_none());
+        return Ok(());
+    };
+    if size(&target) == Some(wanted) {
+        return Ok(());
+    }
+    if let Some(folder) = target.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let part = target.with_extension("copy.part");
+    std::fs::copy(&source, &part)?;
+    std::fs::File::open(&part)?.sync_all()?;
+    std::fs::rename(&part, &target)?;
+    files.copied += 1;
+    Ok(())
 }
 
 /// Relations, revocations, and the audit trail if there is none yet: its entries have no ids to know them by.

@@ -5,6 +5,7 @@ mod check;
 mod copy;
 mod demo;
 mod person;
+mod traces;
 mod verify;
 
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use samvad::app::{App, relation_check};
+use samvad::app::{App, attachment_files, relation_check};
 use samvad::auth::{RefreshPace, Verifier};
 use samvad::config::{Config, Raw, StoreConfig, duration, env_example};
 use samvad::contract;
@@ -83,8 +84,8 @@ enum Command {
         #[arg(long)]
         repair: bool,
     },
-    /// Copy conversations, messages, calls, relations, revocations and the audit trail into another store, and compare. Begun anew it
-    /// goes on where it was. Nothing else may write to either meanwhile.
+    /// Copy everything people have (conversations, messages, calls, relations, devices, attachments), revocations and the audit trail
+    /// into another store, and compare. Begun anew it goes on where it was. Nothing else may write to either meanwhile.
     Copy {
         /// A folder for the embedded store, or mongodb://host/database.
         #[arg(long)]
@@ -102,7 +103,7 @@ enum Command {
         #[arg(long)]
         file: Option<PathBuf>,
     },
-    /// Erase one person's words, names and pictures. Others keep what they wrote, and the conversation; his id stays in it.
+    /// Erase one person's words, files, names, pictures and devices. Others keep what they wrote, and the conversation; his id stays in it.
     Erase {
         /// astrologer or user.
         #[arg(long = "type")]
@@ -195,7 +196,9 @@ impl Cli {
             Some(Command::Erase { yes: false, .. }) => Err("there is no way back: add --yes, after samvad export".into()),
             Some(Command::Erase { kind, id, .. }) => {
                 let person = person::person(&kind, &id)?;
-                with_store(&parsed?, async |store| person::erase(&**store, &person).await)
+                let config = parsed?;
+                let files = attachment_files(&config);
+                with_store(&config, async |store| person::erase(&**store, files.as_ref(), &person).await)
             }
             Some(Command::Demo) => with_store(&parsed?, async |store| demo::demo(&**store).await),
             Some(Command::Serve) | None => serve(&parsed?),
@@ -259,9 +262,17 @@ fn copy(config: &Config, to: &str) -> Result<(), String> {
     if to == config.store {
         return Err("the store would be copied into itself".into());
     }
+    // A database says nothing of files; whoever serves it finds them where the settings of that server say.
+    let folders = match &to {
+        StoreConfig::Embedded(folder) if config.attachments.bucket.is_none() => {
+            Some(copy::Folders { from: config.attachments.folder.clone(), to: folder.join("media") })
+        }
+        _ => None,
+    };
+    let folders = folders.filter(|folders| folders.from != folders.to);
     with_store(config, async |from| {
         let to = open_store(&to).await?;
-        let outcome = copy::copy(from, &to).await;
+        let outcome = copy::copy(from, &to, folders.as_ref()).await;
         to.close().await;
         outcome
     })
@@ -291,9 +302,11 @@ async fn open_store(store: &StoreConfig) -> Result<Arc<dyn Store>, String> {
 }
 
 fn serve(config: &Config) -> Result<(), String> {
-    observability::start(&config.log_filter, config.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| format!("no runtime: {e}"))?;
-    runtime.block_on(async {
+    let traces = runtime.block_on(async { traces::start(config.traces.as_ref()) })?;
+    observability::start(&config.log_filter, config.log_format, traces.listener())?;
+    traces.say_where_they_go();
+    let served = runtime.block_on(async {
         let verifier = verifier(config)?;
         let store = open_store(&config.store).await?;
         match relation_check(config) {
@@ -312,7 +325,10 @@ fn serve(config: &Config) -> Result<(), String> {
         print!("{}", greeting(config, &verifier, server.address())?);
         server.run(stop_signal()?).await;
         Ok(())
-    })
+    });
+    // While the runtime still carries what they are sent with.
+    traces.end();
+    served
 }
 
 /// Cancelled by SIGTERM or Ctrl-C.

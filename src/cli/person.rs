@@ -5,10 +5,12 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use samvad::files::Files;
 use samvad::models::{
     AuditAction, AuditEntry, Call, CallView, Conversation, MessageView, Participant, ParticipantKind, Revocation, Timestamp,
 };
-use samvad::store::{DeleteMessage, Store};
+use samvad::services::push::is_about;
+use samvad::store::{Belonging, BelongingSort, DeleteMessage, Store};
 
 /// Conversations, messages or calls read at once.
 const PAGE: usize = 500;
@@ -20,7 +22,7 @@ pub fn person(kind: &str, id: &str) -> Result<Participant, String> {
     Participant::new(kind, id).ok_or_else(|| "--id must be letters, digits, _ and -, at most 64".into())
 }
 
-/// Writes everything of a person as JSON lines: conversations, their messages, calls, relations.
+/// Writes everything of a person as JSON lines: conversations, their messages, calls, relations, devices, attachments, marks.
 pub async fn export(store: &dyn Store, person: &Participant, to: Option<&Path>) -> Result<(), String> {
     let out: Box<dyn Write> = match to {
         None => Box::new(std::io::stdout()),
@@ -33,7 +35,7 @@ pub async fn export(store: &dyn Store, person: &Participant, to: Option<&Path>) 
         }
     };
     let mut out = BufWriter::new(out);
-    let (mut counts, mut line) = ([0_u64; 4], |what: &str, data: Value| {
+    let (mut counts, mut line) = ([0_u64; 6], |what: &str, data: Value| {
         writeln!(out, "{}", json!({ "kind": what, "data": data })).map_err(|e| format!("the export cannot be written: {e}"))
     });
     for conversation in conversations_of(store, person).await? {
@@ -81,14 +83,42 @@ pub async fn export(store: &dyn Store, person: &Participant, to: Option<&Path>) 
             )?;
         }
     }
+    for belonging in belongings_of(store, person).await? {
+        match belonging {
+            // The token would let whoever reads the file send to the phone.
+            Belonging::Device(device) => {
+                counts[4] += 1;
+                line(
+                    "device",
+                    json!({ "platform": device.platform.as_str(), "kind": device.kind.as_str(), "registeredAt": device.registered_at }),
+                )?;
+            }
+            Belonging::Attachment(attachment, is_used) => {
+                counts[5] += 1;
+                line(
+                    "attachment",
+                    json!({
+                        "id": attachment.id.to_string(), "conversationId": attachment.conversation, "name": attachment.name,
+                        "mimeType": attachment.media_type.mime, "sizeBytes": attachment.size_bytes, "state": attachment.state.as_str(),
+                        "isInMessage": is_used, "file": attachment.key(), "createdAt": attachment.created_at,
+                    }),
+                )?;
+            }
+            Belonging::MissedSeen(_, at) => line("missedCallsSeen", json!({ "at": at }))?,
+            Belonging::LastSeen(_, at) => line("lastSeen", json!({ "at": at }))?,
+        }
+    }
     out.flush().map_err(|e| format!("the export cannot be written: {e}"))?;
-    let [conversations, messages, calls, relations] = counts;
-    eprintln!("{person}: {conversations} conversations, {messages} messages, {calls} calls, {relations} relations");
+    let [conversations, messages, calls, relations, devices, attachments] = counts;
+    eprintln!(
+        "{person}: {conversations} conversations, {messages} messages, {calls} calls, {relations} relations, {devices} devices, \
+         {attachments} attachments"
+    );
     Ok(())
 }
 
-/// Takes a person's words and names out. What others wrote, and that there was a conversation, stays.
-pub async fn erase(store: &dyn Store, person: &Participant) -> Result<(), String> {
+/// Takes a person's words, files and names out. What others wrote, and that there was a conversation, stays.
+pub async fn erase(store: &dyn Store, files: Option<&Files>, person: &Participant) -> Result<(), String> {
     let fail = |e: samvad::error::Error| format!("not everything is erased, do it again: {e}");
     let at = Timestamp::now();
     // First, so that he comes back with nothing that would write his name anew.
@@ -114,17 +144,66 @@ pub async fn erase(store: &dyn Store, person: &Participant) -> Result<(), String
             }
         }
     }
+    let attachments = erase_attachments(store, files, person).await?;
     store.erase_names(person).await.map_err(fail)?;
+    let told = erase_outbox(store, person).await.map_err(fail)?;
     let entry = AuditEntry {
         at,
         actor: "samvad erase".into(),
         action: AuditAction::Delete,
         subject: person.to_string(),
-        detail: Some(format!("{erased} messages and all names")),
+        detail: Some(format!("{erased} messages, {attachments} attachments and all names")),
     };
     store.append_audit(vec![entry]).await.map_err(fail)?;
-    println!("{person}: {erased} messages and all names erased; his tokens issued until now are refused");
+    println!(
+        "{person}: {erased} messages, {attachments} attachments, {told} notices that waited and all names erased; his tokens issued until \
+         now are refused"
+    );
     Ok(())
+}
+
+/// Removes the files he attached. First they are noted as erased: what breaks off after that a server finishes.
+async fn erase_attachments(store: &dyn Store, files: Option<&Files>, person: &Participant) -> Result<u64, String> {
+    let fail = |e: samvad::error::Error| format!("not all of his files are erased, do it again: {e}");
+    let mut erased = 0;
+    for belonging in belongings_of(store, person).await? {
+        let Belonging::Attachment(attachment, _) = belonging else { continue };
+        store.erase_media(attachment.id).await.map_err(fail)?;
+        let files = files.ok_or("not all of his files are erased: S3_ENDPOINT and S3_BUCKET name no bucket")?;
+        for key in [attachment.key(), attachment.preview_key()] {
+            files.remove(&key).await.map_err(fail)?;
+        }
+        store.forget_media(&[attachment.id]).await.map_err(fail)?;
+        erased += 1;
+    }
+    Ok(erased)
+}
+
+/// Forgets what waits to be told to him or of him, also what was told or given up and is kept a while: it holds his words.
+async fn erase_outbox(store: &dyn Store, person: &Participant) -> samvad::error::Result<usize> {
+    let (mut after, mut count) = (None, 0);
+    loop {
+        let page = store.walk_outbox(after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(count) };
+        after = Some(last.id.clone());
+        let about: Vec<String> = page.into_iter().filter(|entry| is_about(entry, person)).map(|entry| entry.id).collect();
+        count += about.len();
+        store.forget_outbox(about).await?;
+    }
+}
+
+async fn belongings_of(store: &dyn Store, person: &Participant) -> Result<Vec<Belonging>, String> {
+    let mut own = Vec::new();
+    for sort in BelongingSort::ALL {
+        let mut after = None;
+        loop {
+            let page = store.walk_belongings(sort, after, PAGE).await.map_err(|e| e.to_string())?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.id());
+            own.extend(page.into_iter().filter(|one| one.owner().is_same_identity(person)));
+        }
+    }
+    Ok(own)
 }
 
 /// Inactive ones too, which no list shows.

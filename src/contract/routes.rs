@@ -136,6 +136,7 @@ pub const ROUTES: &[Route] = &[
                     need("heard", Kind::Count, "Packets received."),
                     need("lost", Kind::Count, "Packets that could not be sent."),
                     need("gaps", Kind::Count, "How often some of another node were missed."),
+                    may("why", Kind::Text, "Why it is down."),
                 ]),
                 "With several nodes.",
             ),

@@ -380,7 +380,7 @@ pub struct MessageDeleted {
 pub struct AstrologerStatus {
     /// Who.
     pub astrologer_id: String,
-    /// Connected, and switched on where another program keeps such a switch.
+    /// Connected or to be reached by push, and switched on where another program keeps such a switch.
     pub is_online: bool,
     /// `online` or `offline`: connected or not.
     #[schemars(extend("enum" = ["online", "offline"]))]

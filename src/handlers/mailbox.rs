@@ -19,7 +19,7 @@ use socketioxide::extract::AckSender;
 use socketioxide::handler::{FromMessageParts, MessageHandler, Value};
 use socketioxide::socket::Socket;
 use tokio::sync::Notify;
-use tracing::info;
+use tracing::{Instrument, info};
 
 use crate::delivery::Cut;
 use crate::error::{Error, Result};
@@ -134,7 +134,7 @@ impl Mailbox {
             let asked = Asked::new(name, incoming.ack);
             let refusal = Error::overloaded();
             self.note(session, Some(&refusal));
-            return if known { asked.answer(session, Err(refusal)) } else { asked.ignore(session) };
+            return if known { asked.traced(session).answer(session, Err(refusal)) } else { asked.ignore(session) };
         }
         queue.bytes += incoming.text.len();
         queue.waiting.push_back(incoming);
@@ -219,7 +219,9 @@ impl Mailbox {
                 asked.ignore(session);
                 continue;
             };
-            match handle(session, event, argument, asked, number).await {
+            let asked = asked.traced(session);
+            let span = asked.span();
+            match handle(session, event, argument, asked, number).instrument(span).await {
                 Handled::Done(done) => slow = slow.max(self.tell(session, done)),
                 Handled::UnderWay(answer) => {
                     sends.push_back(answer);

@@ -5,10 +5,11 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use socketioxide::extract::AckSender;
-use tracing::{error, warn};
+use tracing::{Span, error, warn};
 
 use crate::delivery::{Audience, Cut, Failure, ServerEvent};
 use crate::error::{Error, Result};
+use crate::traces;
 
 use super::session::Session;
 
@@ -22,6 +23,7 @@ pub(super) struct Asked {
     pub call_id: Option<String>,
     pub ack: AckSender,
     began: Instant,
+    span: Span,
 }
 
 #[derive(Serialize)]
@@ -38,7 +40,18 @@ struct Refusal<'a> {
 
 impl Asked {
     pub fn new(event: String, ack: AckSender) -> Self {
-        Self { event, conversation_id: None, call_id: None, ack, began: Instant::now() }
+        Self { event, conversation_id: None, call_id: None, ack, began: Instant::now(), span: Span::none() }
+    }
+
+    /// From here on it is traced. Only events of the protocol are: anybody may make up other names.
+    pub fn traced(mut self, session: &Session) -> Self {
+        self.span = traces::event(&self.event, session.user().participant());
+        self
+    }
+
+    /// What is done for it belongs in here.
+    pub fn span(&self) -> Span {
+        self.span.clone()
     }
 
     /// Answers exactly once.
@@ -46,6 +59,7 @@ impl Asked {
         let metrics = session.metrics();
         let outcome = reply.as_ref().err().map_or("ok", Error::code);
         metrics.events.with_label_values(&[self.event.as_str(), outcome]).inc();
+        traces::end(&self.span, outcome, reply.as_ref().is_err_and(Error::is_our_fault));
         metrics.event_seconds.with_label_values(&[self.event.as_str()]).observe(self.began.elapsed().as_secs_f64());
         match reply {
             Ok(body) => {

@@ -17,6 +17,10 @@ const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
 const STATEMENT_LIFETIME: Duration = Duration::from_secs(3600);
 /// A token is renewed this long before its end.
 const RENEWED_BEFORE: Duration = Duration::from_secs(300);
+/// Longer than this none is believed.
+const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// A token that could not be renewed is used until so long before its end.
+const NOT_USED_BEFORE_END: Duration = Duration::from_secs(10);
 /// After a failure everybody is told the same for so long.
 const FAILURE_KEPT: Duration = Duration::from_secs(2);
 
@@ -31,9 +35,15 @@ pub(super) struct AccessToken {
     state: Mutex<State>,
 }
 
+struct Token {
+    text: String,
+    renew_at: Instant,
+    good_until: Instant,
+}
+
 #[derive(Default)]
 struct State {
-    token: Option<(String, Instant)>,
+    token: Option<Token>,
     failed: Option<(Sent, Instant)>,
 }
 
@@ -52,6 +62,13 @@ struct Granted {
     expires_in: u64,
 }
 
+impl State {
+    /// A token past the time to renew it.
+    fn still_good(&self, now: Instant) -> Option<String> {
+        self.token.as_ref().filter(|token| now < token.good_until).map(|token| token.text.clone())
+    }
+}
+
 impl AccessToken {
     pub fn new(client: Client, url: Url, email: String, key_id: Option<String>, key: EncodingKey) -> Self {
         Self { client, url, email, key_id, key, state: Mutex::default() }
@@ -61,23 +78,24 @@ impl AccessToken {
     pub async fn get(&self) -> Result<String, Sent> {
         let mut state = self.state.lock().await;
         let now = Instant::now();
-        if let Some((token, renew_at)) = &state.token
-            && now < *renew_at
+        if let Some(token) = &state.token
+            && now < token.renew_at
         {
-            return Ok(token.clone());
+            return Ok(token.text.clone());
         }
         if let Some((failure, until)) = &state.failed
             && now < *until
         {
-            return Err(failure.clone());
+            return state.still_good(now).ok_or_else(|| failure.clone());
         }
         match self.fetch().await {
             Ok(Granted { access_token, expires_in }) => {
                 debug!("Google gave an access token for {expires_in} s");
-                let lifetime = Duration::from_secs(expires_in);
+                let lifetime = Duration::from_secs(expires_in).min(LONGEST_LIFETIME);
                 // A very short one is used for half its life.
                 let renew_at = now + lifetime.saturating_sub(RENEWED_BEFORE).max(lifetime / 2);
-                *state = State { token: Some((access_token.clone(), renew_at)), failed: None };
+                let good_until = now + lifetime.saturating_sub(NOT_USED_BEFORE_END);
+                *state = State { token: Some(Token { text: access_token.clone(), renew_at, good_until }), failed: None };
                 Ok(access_token)
             }
             Err(failure) => {
@@ -86,8 +104,9 @@ impl AccessToken {
                 {
                     warn!("Google gives no access token: {why}");
                 }
-                state.failed = Some((failure.clone(), Instant::now() + FAILURE_KEPT));
-                Err(failure)
+                let now = Instant::now();
+                state.failed = Some((failure.clone(), now + FAILURE_KEPT));
+                state.still_good(now).ok_or(failure)
             }
         }
     }
@@ -95,7 +114,7 @@ impl AccessToken {
     /// A token was refused: the next one who asks gets another, unless somebody has renewed it already.
     pub async fn refused(&self, token: &str) {
         let mut state = self.state.lock().await;
-        if state.token.as_ref().is_some_and(|(known, _)| known == token) {
+        if state.token.as_ref().is_some_and(|known| known.text == token) {
             state.token = None;
         }
     }

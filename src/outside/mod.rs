@@ -1,4 +1,4 @@
-//! The way out: Google's and Apple's push services and the webhook, by HTTP. Knows what they answer and what that means, not who is
+//! The way out: Google's and Apple's push services, the webhook and a collector of traces, by HTTP. Knows what they answer and what that means, not who is
 //! told what; that is `services/push`. Never waited for by a request.
 //!
 //! All addresses come from the settings, so that tests play the other side on a loopback address.
@@ -7,12 +7,16 @@ mod access_token;
 mod apns;
 mod fcm;
 mod http;
+#[cfg(feature = "otel")]
+mod otlp;
 mod webhook;
 
 use std::time::Duration;
 
 pub use apns::{Apns, ApnsKey, VoipPush};
 pub use fcm::{Fcm, FcmPush, ServiceAccount};
+#[cfg(feature = "otel")]
+pub use otlp::{TraceTarget, Traces};
 pub use webhook::{Webhook, signature};
 
 /// What became of something that was sent.

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::auth::CurrentUser;
 use crate::error::{AuthError, Error};
+use crate::traces;
 use crate::transport::{ClientAddress, counted_as};
 use crate::wire::Payload;
 
@@ -54,6 +55,7 @@ impl Asker {
                 guard.note_refused(credential, key_only, address);
             }
         })?;
+        traces::note_participant(user.participant());
         state.services.sessions().admit(&user).await?;
         Ok(Self(user))
     }

@@ -74,9 +74,12 @@ pub(super) async fn ready(State(state): State<RestState>) -> Result<Json<Value>,
         let mut answer = json!({ "status": "ready", "store": core.store.engine() });
         if let Some(bus) = &core.bus {
             // Without it this node serves all the same; what its clients miss of other nodes they fetch later.
-            let BusHealth { up, nodes, told, heard, lost, gaps } = bus.health();
+            let BusHealth { up, nodes, told, heard, lost, gaps, why } = bus.health();
             let status = if up { "up" } else { "down" };
             answer["bus"] = json!({ "status": status, "otherNodes": nodes, "told": told, "heard": heard, "lost": lost, "gaps": gaps });
+            if let Some(why) = why {
+                answer["bus"]["why"] = why.into();
+            }
         }
         Ok(Json(answer))
     } else {

@@ -9,11 +9,13 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
+use tracing::{Instrument, Span};
 
 use crate::delivery::Transport;
 use crate::error::{AuthError, Error};
 use crate::metrics::{self, sum, sum_where};
 use crate::models::{ParticipantKind, Timestamp};
+use crate::traces;
 use crate::transport::Link;
 
 use super::error::Failure;
@@ -126,15 +128,17 @@ pub(super) async fn sessions(State(state): State<RestState>, Admin(admin): Admin
     Ok(Json(json!({ "success": true, "data": sessions, "total": total })))
 }
 
-/// Counts every request, by the pattern of its route: what somebody made up is no label.
+/// Counts every request, by the pattern of its route: what somebody made up is no label. Traces those of the interface, not probes and pages.
 pub(super) async fn count(State(state): State<RestState>, route: Option<MatchedPath>, request: Request, next: Next) -> Response {
     let method = request.method().clone();
-    let response = next.run(request).await;
-    let route = route.as_ref().map_or("none", MatchedPath::as_str);
     // Methods without a route, too, anybody may make up.
     let method =
         if ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"].contains(&method.as_str()) { method.as_str() } else { "other" };
+    let pattern = route.as_ref().map_or("none", MatchedPath::as_str);
+    let span = if pattern.starts_with("/api/") { traces::request(method, pattern) } else { Span::none() };
+    let response = next.run(request).instrument(span.clone()).await;
+    traces::answered(&span, response.status().as_u16());
     let requests = &state.services.core().metrics.requests;
-    requests.with_label_values(&[method, route, response.status().as_str()]).inc();
+    requests.with_label_values(&[method, pattern, response.status().as_str()]).inc();
     response
 }

@@ -304,24 +304,29 @@ impl Analytics {
             let (Some((first, _)), Some((last, _))) = (some.first(), some.last()) else { continue };
             let kept = store.kept_days(*first, *last).await?.into_iter();
             let mut kept: HashMap<(Day, u64), DayTotals> = kept.map(|day| ((day.day, day.version), day.totals)).collect();
-            let mut counted = Vec::new();
+            let (mut counted, mut failed) = (Vec::new(), None);
             for (day, version) in some.iter().copied() {
                 let totals = match kept.remove(&(day, version)) {
                     Some(totals) => totals,
-                    None => {
-                        let mut totals = DayTotals::default();
-                        let (start, end) = (day.start(), day.end());
-                        let (messages, calls) = futures_util::try_join!(store.tally_messages(start, end), store.tally_calls(start, end))?;
-                        totals.add_messages(messages);
-                        totals.add_calls(calls);
-                        counted.push(CountedDay { day, version, totals: totals.clone() });
-                        totals
-                    }
+                    None => match self.count_day(day).await {
+                        Ok(totals) => {
+                            counted.push(CountedDay { day, version, totals: totals.clone() });
+                            totals
+                        }
+                        Err(e) => {
+                            failed = Some(e);
+                            break;
+                        }
+                    },
                 };
                 sum.add(day, totals);
             }
             let wanted = counted.len();
+            // Also when the next one failed: whoever looks again goes on from here.
             all_kept &= wanted == 0 || store.keep_days(counted).await? == wanted;
+            if let Some(e) = failed {
+                return Err(e);
+            }
         }
         sum.of = of;
         let sum = Arc::new(sum);
@@ -329,6 +334,15 @@ impl Analytics {
             self.left().settled.insert(length, Arc::clone(&sum));
         }
         Ok(sum)
+    }
+
+    async fn count_day(&self, day: Day) -> Result<DayTotals> {
+        let (store, start, end) = (&self.0.core.store, day.start(), day.end());
+        let (messages, calls) = futures_util::try_join!(store.tally_messages(start, end), store.tally_calls(start, end))?;
+        let mut totals = DayTotals::default();
+        totals.add_messages(messages);
+        totals.add_calls(calls);
+        Ok(totals)
     }
 
     /// A day that is not over, or only just: messages that have surely arrived are counted once, the last ones and calls every time.

@@ -363,24 +363,29 @@ impl Attachments {
         }
     }
 
-    /// Removes some files nobody needs. Returns how many there were.
+    /// Removes some files nobody needs. Returns how many.
     pub(super) async fn tidy(&self) -> Result<usize> {
         let (files, store, now) = (self.files()?, &self.core.store, self.core.now());
         let abandoned = store.abandoned_media(now.minus(PENDING_FOR), now.minus(UNUSED_FOR), TIDIED_AT_ONCE).await?;
+        let mut removed = 0;
         for attachment in &abandoned {
-            // A message may name a complete one at this very moment: whoever is first in the store decides.
-            if attachment.state == AttachmentState::Ready && store.forget_media(&[attachment.id]).await?.is_empty() {
+            // A message may name it at this very moment, or its owner complete it: whoever is first in the store decides.
+            if attachment.state != AttachmentState::Erased && !store.give_up_media(attachment.id).await? {
                 continue;
             }
-            for key in [attachment.key(), attachment.preview_key()] {
-                files.remove(&key).await.inspect_err(|e| warn!(media.id = %attachment.id, "a file cannot be removed: {e}"))?;
-            }
-            if attachment.state != AttachmentState::Ready {
-                store.forget_media(&[attachment.id]).await?;
+            // It is known until its bytes are gone, or nobody would look for them again.
+            match remove(files, attachment).await {
+                Ok(()) => removed += store.forget_media(&[attachment.id]).await?.len(),
+                Err(e) => warn!(media.id = %attachment.id, "a file cannot be removed, which is tried again: {e}"),
             }
         }
-        Ok(abandoned.len())
+        Ok(removed)
     }
+}
+
+async fn remove(files: &Files, attachment: &Attachment) -> Result<()> {
+    files.remove(&attachment.key()).await?;
+    files.remove(&attachment.preview_key()).await
 }
 
 /// Which file, and how it is shown. Errors: `MEDIA_NOT_FOUND` while it is not looked at, and for a preview nobody made.

@@ -14,6 +14,7 @@ use crate::models::{
     Call, Conversation, ConversationId, ConversationKey, Membership, MessageId, Pair, Participant, ParticipantKind, Profile,
 };
 use crate::store::{self, ConversationPage, Lookup, NewConversation};
+use crate::traces;
 
 use super::Core;
 use super::guard::Guard;
@@ -83,6 +84,9 @@ impl Conversations {
     /// Errors: `INVALID_ID`, `CONVERSATION_NOT_FOUND`, `FORBIDDEN`. What an admin does with other people's is noted.
     pub(super) async fn access(&self, user: &CurrentUser, text: &str, operation: Operation) -> Result<(Named, Answer)> {
         let named = self.resolve(user.participant(), text).await?;
+        if let Named::Known(known) = &named {
+            traces::note_conversation(known.key());
+        }
         let standing = match &named {
             Named::Known(known) if known.is_participant(user.participant()) => Standing::Party,
             Named::NotOpened(_) => Standing::Party,

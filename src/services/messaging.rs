@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::models::message::{CallLog, Media, NewMessage};
 use crate::models::{Call, ConversationKey, Membership, Message, MessageId, MessageType, Participant, ParticipantKind, Profile};
 use crate::store::{DeleteMessage, MarkRead, Pending, ReadMarks, Sent, Which};
+use crate::traces;
 
 use super::Core;
 use super::attachments::Attachments;
@@ -179,6 +180,7 @@ impl Messaging {
         self.conversations.guard.limits.count(user, Limited::Messages)?;
         send.content.require_media_from(&self.core.rules.media_hosts)?;
         let Addressed { known, recipient, called } = self.address(user, &send).await?;
+        traces::note_conversation(known.key());
         if let Some(reply_to) = send.reply_to {
             let answered = self.core.store.find_message(reply_to).await?;
             answered.filter(|m| m.conversation_key == *known.key()).ok_or(Error::MessageNotFound)?;
@@ -230,7 +232,7 @@ impl Messaging {
     /// Stores a message. Who comes back asks for what was stored in doubt, too.
     fn append(&self, new: NewMessage) -> Pending<Sent> {
         let (recent, key, at) = (self.recent.clone(), new.conversation.key.clone(), new.at);
-        let (metrics, queued) = (Arc::clone(&self.core.metrics), Instant::now());
+        let (metrics, queued, span) = (Arc::clone(&self.core.metrics), Instant::now(), traces::commit("commit message"));
         let sending = self.core.store.send_message(new);
         Box::pin(sending.inspect(move |outcome| {
             metrics.send_commit_seconds.observe(queued.elapsed().as_secs_f64());
@@ -240,6 +242,7 @@ impl Messaging {
                 Err(e) => e.code(),
             };
             metrics.messages.with_label_values(&[word]).inc();
+            traces::end(&span, word, outcome.as_ref().is_err_and(Error::is_our_fault));
             if outcome.as_ref().is_err_and(Error::is_retryable) {
                 recent.note_at(&key, at);
             }

@@ -90,6 +90,11 @@ impl PresenceBook {
         may_be
     }
 
+    /// Those among these who have a socket on another node. `None` if there is no bus, or it does not say.
+    pub async fn are_elsewhere(&self, people: &[Participant]) -> Option<Vec<Participant>> {
+        self.bus.as_ref()?.are_elsewhere(people).await
+    }
+
     async fn asked(&self, person: &Participant) -> Option<bool> {
         match &self.bus {
             Some(bus) => bus.has_elsewhere(&person.identity()).await,

@@ -38,6 +38,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often the switches of astrologers are looked at, and of how many at once.
 const SWITCHES_EVERY: Duration = Duration::from_secs(60);
 const SWITCHES_AT_ONCE: usize = 500;
+/// Astrologers without a socket whose phones can be reached: so many are looked at with those who are connected.
+const MOST_FOLLOWED: usize = 10_000;
 /// The pause before a store that was away is asked again.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Of somebody's partners at most so many are told: those he talked to last.
@@ -88,6 +90,8 @@ struct Inner {
 #[derive(Default)]
 struct Table {
     known: HashMap<Participant, Known>,
+    /// Astrologers who left this process, or were left behind by a dead one, and can be reached by push.
+    followed: HashMap<Participant, Followed>,
     /// Who is to be looked at, and when.
     due: BTreeSet<(Instant, Participant)>,
 }
@@ -107,6 +111,13 @@ struct Known {
     written_at: Option<Instant>,
     /// The switch of an astrologer, as it was told last.
     switched_on: Option<bool>,
+}
+
+/// What admins were told of somebody who can be reached by push.
+#[derive(Clone, Copy)]
+struct Followed {
+    is_online: bool,
+    last_seen: Option<Timestamp>,
 }
 
 impl Known {
@@ -200,6 +211,9 @@ impl PresenceChanges {
                 switches_at = now + SWITCHES_EVERY;
                 if let Err(e) = self.look_at_switches().await {
                     debug!("the switches of astrologers are looked at later: {e}");
+                }
+                if let Err(e) = self.look_at_followed().await {
+                    debug!("the phones of astrologers are looked at later: {e}");
                 }
             }
         }
@@ -408,7 +422,7 @@ impl PresenceChanges {
         Ok(())
     }
 
-    /// `astrologer:status_changed`, which asks for more than a socket: the astrologer's own switch must be on.
+    /// `astrologer:status_changed`: the astrologer's own switch must be on, and he connected or to be reached by push.
     async fn tell_status(&self, changes: &[Attendance]) -> Result<()> {
         let astrologers: Vec<&Attendance> = changes.iter().filter(|c| c.person.kind() == ParticipantKind::Astrologer).collect();
         if astrologers.is_empty() || !self.has_admins() {
@@ -416,12 +430,36 @@ impl PresenceChanges {
         }
         let ids: Vec<String> = astrologers.iter().map(|change| change.person.id().to_owned()).collect();
         let switches = self.switches(&ids).await?;
+        let absent = astrologers.iter().filter(|change| !change.is_online).map(|change| change.person.clone());
+        let reachable = self.reachable(absent.collect()).await?;
         for change in astrologers {
             let switched_on = switches.get(change.person.id()).copied().unwrap_or(true);
             self.note_switch(&change.person, switched_on);
-            self.emit_status(change, switched_on).await?;
+            let is_reachable = reachable.contains(&change.person);
+            let is_online = switched_on && (change.is_online || is_reachable);
+            self.follow_on(&change.person, is_reachable.then_some(Followed { is_online, last_seen: change.last_seen }));
+            self.emit_status(change, is_online).await?;
         }
         Ok(())
+    }
+
+    /// Who among these can be reached by push.
+    async fn reachable(&self, people: Vec<Participant>) -> Result<HashSet<Participant>> {
+        let core = &self.0.core;
+        if people.is_empty() || !core.rules.push.outside.pushes() {
+            return Ok(HashSet::new());
+        }
+        Ok(core.store.devices_of(&people).await?.into_iter().map(|device| device.owner).collect())
+    }
+
+    fn follow_on(&self, astrologer: &Participant, followed: Option<Followed>) {
+        let mut table = self.table();
+        match followed {
+            Some(followed) if table.followed.len() < MOST_FOLLOWED || table.followed.contains_key(astrologer) => {
+                table.followed.insert(astrologer.clone(), followed);
+            }
+            _ => drop(table.followed.remove(astrologer)),
+        }
     }
 
     fn has_admins(&self) -> bool {
@@ -430,12 +468,12 @@ impl PresenceChanges {
         self.0.core.bus.is_some() || self.0.core.delivery.is_connected(&admins)
     }
 
-    async fn emit_status(&self, astrologer: &Attendance, switched_on: bool) -> Result<()> {
+    async fn emit_status(&self, astrologer: &Attendance, is_online: bool) -> Result<()> {
         let Inner { core, profiles, .. } = &*self.0;
         let profile = profiles.of(&astrologer.person, None).await?;
         let status = AstrologerStatus {
             astrologer_id: astrologer.person.id().to_owned(),
-            is_online: astrologer.is_online && switched_on,
+            is_online,
             presence: astrologer.word(),
             last_seen: astrologer.last_seen.unwrap_or_else(|| core.now()),
             name: profile.name,
@@ -472,6 +510,32 @@ impl PresenceChanges {
                 let switched_on = switches.get(person.id()).copied().unwrap_or(true);
                 if self.note_switch(person, switched_on) {
                     self.emit_status(&Attendance { person: person.clone(), is_online: true, last_seen: None }, switched_on).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Astrologers who are not here, and were switched on or off, or cannot be reached any more.
+    async fn look_at_followed(&self) -> Result<()> {
+        let followed: Vec<(Participant, Followed)> = self.table().followed.iter().map(|(who, told)| (who.clone(), *told)).collect();
+        for some in followed.chunks(SWITCHES_AT_ONCE) {
+            let people: Vec<Participant> = some.iter().map(|(person, _)| person.clone()).collect();
+            let ids: Vec<String> = people.iter().map(|person| person.id().to_owned()).collect();
+            let (elsewhere, switches) = (self.elsewhere(&people).await?, self.switches(&ids).await?);
+            let reachable = self.reachable(people).await?;
+            for (person, told) in some {
+                if self.is_here(person) || elsewhere.contains(person) {
+                    // Whoever has him tells how it goes on.
+                    self.follow_on(person, None);
+                    continue;
+                }
+                let is_reachable = reachable.contains(person);
+                let is_online = is_reachable && switches.get(person.id()).copied().unwrap_or(true);
+                self.follow_on(person, is_reachable.then_some(Followed { is_online, ..*told }));
+                if is_online != told.is_online {
+                    let absent = Attendance { person: person.clone(), is_online: false, last_seen: told.last_seen };
+                    self.emit_status(&absent, is_online).await?;
                 }
             }
         }

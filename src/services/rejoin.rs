@@ -183,7 +183,7 @@ pub(super) fn start(messaging: &Messaging, mut queue: mpsc::Receiver<Returning>)
 /// Writes which rooms changed, a moment later and many at once, until the server stops; then whatever is left.
 async fn remember(core: &Core, rejoin: &Rejoin) {
     let (mut alive_at, mut forget_at) = (Instant::now(), Instant::now() + FORGET_EVERY);
-    let mut neighbours = Neighbours::default();
+    let mut neighbours = Neighbours::new(core);
     let mut stopping = false;
     while !stopping {
         stopping = core.stop.run_until_cancelled(sleep(WRITE_EVERY)).await.is_none();
@@ -193,7 +193,10 @@ async fn remember(core: &Core, rejoin: &Rejoin) {
                 Ok(others) => {
                     let lately = core.now().minus(ROOMS_KEPT + ALIVE_EVERY);
                     rejoin.others.store(others.iter().any(|(_, alive_at)| *alive_at >= lately), Ordering::Relaxed);
-                    neighbours.look_at(core, &others);
+                    let missed = neighbours.look_at(core, &others);
+                    if let (Some(since), Some(bus)) = (missed, &core.bus) {
+                        bus.report_missed(since).await;
+                    }
                 }
                 Err(e) => debug!("whether other servers run is not known: {e}"),
             }

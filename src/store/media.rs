@@ -25,6 +25,9 @@ pub trait MediaStore: Send + Sync + 'static {
     /// Notes that its message is gone for everyone, whatever its state. Repeating changes nothing.
     async fn erase_media(&self, id: MediaId) -> Result<()>;
 
+    /// Makes an attachment erased that is pending, or ready and named by no message. False, and nothing changes, for any other.
+    async fn give_up_media(&self, id: MediaId) -> Result<bool>;
+
     /// At most `limit` that are erased, pending since before `pending_before`, or ready and named by no message and announced before
     /// `unused_before`; in no order.
     async fn abandoned_media(&self, pending_before: Timestamp, unused_before: Timestamp, limit: usize) -> Result<Vec<Attachment>>;

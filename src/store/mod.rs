@@ -4,6 +4,7 @@
 //! runs every sentence below on both.
 
 pub mod analytics;
+pub mod belongings;
 pub mod devices;
 pub mod inbox;
 pub mod media;
@@ -17,6 +18,7 @@ pub mod upkeep;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
+pub use belongings::{Belonging, BelongingSort, BelongingStore};
 pub use devices::DeviceStore;
 pub use outbox::OutboxStore;
 
@@ -47,7 +49,9 @@ pub const MAX_ALIASES: usize = 8;
 ///
 /// Every change is durable when its result says so. `Unavailable` and `Overloaded` mean the caller may ask again.
 #[async_trait]
-pub trait Store: AnalyticsStore + DeviceStore + InboxStore + MediaStore + OutboxStore + PresenceStore + UpkeepStore {
+pub trait Store:
+    AnalyticsStore + BelongingStore + DeviceStore + InboxStore + MediaStore + OutboxStore + PresenceStore + UpkeepStore
+{
     /// Returns the conversation of two identities, making it if there is none. Idempotent by key, also against another process.
     ///
     /// `alias` is added to its names unless it is there already or [`MAX_ALIASES`] are.

@@ -43,6 +43,12 @@ pub trait OutboxStore: Send + Sync {
     /// Entries that were given up, oldest first.
     async fn dead_outbox(&self, limit: usize) -> Result<Vec<OutboxEntry>>;
 
+    /// Entries in whatever state, in the order of their ids, those after `after` first.
+    async fn walk_outbox(&self, after: Option<String>, limit: usize) -> Result<Vec<OutboxEntry>>;
+
+    /// Forgets these entries, in whatever state, also one somebody works on. Repeating changes nothing.
+    async fn forget_outbox(&self, ids: Vec<String>) -> Result<()>;
+
     /// Lets entries that were given up wait again, all or one, as if they came to be now. Returns how many.
     async fn revive_outbox(&self, id: Option<&str>, now: Timestamp, expires_at: Timestamp) -> Result<u64>;
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use samvad::models::analytics::{Day, DayTotals, With};
+use bson::{Document, doc};
+use samvad::models::analytics::{Day, DayTotals, Outcome, With};
 use samvad::models::{CallStatus, CallType, MessageType, Pair, Participant, ParticipantKind, Timestamp};
 use samvad::store::analytics::CountedDay;
 use samvad::store::{CallChange, DeleteMessage, Lookup, Store};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use crate::support::http::{local, request, send};
 use crate::support::people::astrologer;
 use crate::support::server::{ADMIN_KEY, TestServer};
-use crate::support::stores::on_every_driver;
+use crate::support::stores::{self, on_every_driver};
 use crate::support::world::{Rang, Said, Went, World, name_of};
 
 on_every_driver!(
@@ -401,4 +402,75 @@ async fn an_admin_signs_in_with_a_key(store: Arc<dyn Store>) {
     }
     assert!(codes.contains("RATE_LIMITED"), "who guesses is made to wait: {codes:?}");
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_of_the_node_backend_count_by_the_first_date_they_have() {
+    let database = stores::fresh_database();
+    let store = stores::mongodb(&database).await;
+    let theirs = ::mongodb::Client::with_uri_str(stores::mongo_uri()).await.expect("a client").database(&database);
+    let day = Day::from_number(20_000);
+    let at = |hour: i64| bson::DateTime::from_millis(day.start().as_millis() + hour * 3_600_000 + 1);
+    // An id of that time, each another one.
+    let id = |hour: i64, n: u8| {
+        let seconds = u32::try_from(at(hour).timestamp_millis() / 1_000).expect("in this century").to_be_bytes();
+        let rest = [0, 0, 0, 0, 0, 0, 0, n];
+        bson::oid::ObjectId::from_bytes([&seconds[..], &rest].concat().try_into().expect("twelve bytes"))
+    };
+    let expert = id(0, 99);
+    let message = |hour: i64, n: u8, from: &str, to: &str| {
+        doc! {
+            "_id": id(hour, n), "senderId": expert, "senderType": from, "senderName": "An Expert", "recipientId": "u1", "recipientType": to,
+            "recipientName": "A Client", "messageType": "text", "content": "hello",
+        }
+    };
+    let with = |mut document: Document, more: Document| {
+        document.extend(more);
+        document
+    };
+    let (yesterday, ours, both_dates) = (at(-1), doc! { "createdAt": at(5) }, doc! { "timestamp": at(5), "createdAt": at(5) });
+    let messages = [
+        with(message(5, 1, "astrologer", "user"), ours.clone()),
+        with(message(5, 2, "astrologer", "customer"), both_dates.clone()),
+        with(message(5, 3, "astrologer", "user"), doc! { "timestamp": bson::Bson::Null, "createdAt": at(23), "isDeleted": false }),
+        // The timestamp decides, and lies on the day before; the next one the other way round.
+        with(message(0, 4, "astrologer", "user"), doc! { "timestamp": yesterday, "createdAt": at(0) }),
+        with(message(0, 5, "astrologer", "admin"), doc! { "timestamp": at(0), "createdAt": yesterday }),
+        with(message(5, 6, "astrologer", "astrologer"), ours.clone()),
+        with(message(5, 7, "user", "admin"), ours.clone()),
+        with(message(5, 8, "astrologer", "user"), with(ours.clone(), doc! { "isDeleted": true })),
+        with(message(5, 9, "astrologer", "user"), with(ours.clone(), doc! { "messageType": "call_log" })),
+    ];
+    theirs.collection::<Document>("directmessages").insert_many(messages).await.expect("written");
+    let mut tallies = store.tally_messages(day.start(), day.end()).await.expect("counted");
+    tallies.sort_by_key(|tally| (tally.hour, tally.with));
+    let found: Vec<_> = tallies.iter().map(|t| (t.hour, t.with, t.count)).collect();
+    // `user` and `customer` may be told apart; they are added up.
+    assert_eq!(found.iter().map(|(.., count)| count).sum::<u64>(), 4, "{found:?}");
+    assert_eq!((found[0], found[found.len() - 1]), ((0, With::Admins, 1), (23, With::Users, 1)), "{found:?}");
+    assert!(tallies.iter().all(|t| t.astrologer == expert.to_hex() && t.name.as_deref() == Some("An Expert")), "{tallies:?}");
+
+    let call = |n: u8, more: Document| {
+        let call = doc! {
+            "_id": id(7, n), "callerId": "u1", "callerType": "user", "callerName": "A Client", "recipientId": expert, "recipientType": "astrologer",
+            "recipientName": "An Expert", "callType": "video",
+        };
+        with(call, more)
+    };
+    let calls = [
+        call(1, doc! { "startedAt": at(7), "acceptedAt": at(7), "status": "ended", "endReason": "completed", "duration": 61.0 }),
+        call(
+            2,
+            doc! { "initiatedAt": at(7), "startedAt": yesterday, "status": "ended", "endReason": "completed", "serverDuration": 9, "duration": 50 },
+        ),
+        call(3, doc! { "createdAt": at(7), "status": "missed", "endReason": "timeout" }),
+        call(4, doc! { "initiatedAt": yesterday, "startedAt": at(7), "status": "missed" }),
+    ];
+    theirs.collection::<Document>("calls").insert_many(calls).await.expect("written");
+    let mut tallies = store.tally_calls(day.start(), day.end()).await.expect("counted");
+    tallies.sort_by_key(|tally| tally.outcome);
+    let found: Vec<_> = tallies.iter().map(|t| (t.hour, t.outcome, t.count, t.talked, t.seconds)).collect();
+    assert_eq!(found, [(7, Outcome::Completed, 2, 2, 70), (7, Outcome::Missed, 1, 0, 0)]);
+    assert!(tallies.iter().all(|t| t.call_type == CallType::Video && t.astrologer == expert.to_hex()), "{tallies:?}");
+    stores::drop_database(&database).await;
 }

@@ -229,6 +229,19 @@ async fn whatever_is_asked_of_the_log_nothing_private_gets_into_it_on_mongodb() 
     nothing_private_is_logged(Some((stores::mongo_uri(), stores::fresh_database())), "json").await;
 }
 
+#[cfg(not(feature = "otel"))]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_built_without_traces_says_that_none_are_sent() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("log");
+    let settings = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318"), ("OTEL_EXPORTER_OTLP_HEADERS", "x=the%20planted%20header")];
+    let program = Program::start_logging_to(Stdio::from(File::create(&log).expect("a file")), folder.path(), None, &settings);
+    program.end();
+    let said = std::fs::read_to_string(log).expect("a log");
+    assert!(said.contains("WARN") && said.contains("built without the feature otel"), "{said}");
+    assert!(!said.contains("planted"), "{said}");
+}
+
 /// What `samvad config` says with these settings, on either stream.
 fn config_with(settings: &[(&str, &str)]) -> (bool, String) {
     let folder = tempfile::tempdir().expect("a folder");

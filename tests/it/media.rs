@@ -3,6 +3,7 @@
 use std::io::Cursor;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use image::{DynamicImage, ImageFormat};
@@ -11,6 +12,7 @@ use s3s::service::S3ServiceBuilder;
 use samvad::files::{Bucket, BucketSettings};
 use samvad::models::media::{Attachment, AttachmentState, MediaId, MediaType};
 use samvad::models::{ConversationKey, ParticipantKind, Timestamp};
+use samvad::services::Clock;
 use samvad::store::Store;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,6 +26,7 @@ use crate::support::stores::{self, on_every_driver};
 
 on_every_driver!(
     an_attachment_is_used_once_it_is_ready_by_its_owner_in_its_conversation,
+    who_names_it_first_keeps_it_and_what_is_given_up_is_erased,
     what_nobody_needs_is_found_and_forgotten_and_what_is_used_stays,
     a_file_goes_its_whole_way_through_a_folder,
     a_file_goes_its_whole_way_through_a_bucket,
@@ -66,6 +69,29 @@ async fn an_attachment_is_used_once_it_is_ready_by_its_owner_in_its_conversation
     assert!(!mine().await.expect("asked"), "erased");
     assert!(!store.complete_media(new.id, None).await.expect("asked"));
     store.erase_media(MediaId::random()).await.expect("nobody's");
+}
+
+async fn who_names_it_first_keeps_it_and_what_is_given_up_is_erased(store: Arc<dyn Store>) {
+    let all: Vec<Attachment> = (0..3).map(|n| announced(n * 1_000)).collect();
+    for attachment in &all {
+        store.announce_media(attachment.clone()).await.expect("kept");
+    }
+    let [pending, unnamed, named] = [0, 1, 2].map(|n| all[n].id);
+    for id in [unnamed, named] {
+        assert!(store.complete_media(id, None).await.expect("changed"));
+    }
+    let names = |id| store.use_media(id, &all[0].owner, &all[0].conversation);
+    assert!(names(named).await.expect("used"));
+    assert!(!store.give_up_media(named).await.expect("asked"), "a message shows it");
+    for id in [pending, unnamed] {
+        assert!(store.give_up_media(id).await.expect("given up"));
+        assert!(!store.give_up_media(id).await.expect("asked"), "once");
+        assert_eq!(store.find_media(id).await.expect("read").expect("known").state, AttachmentState::Erased);
+        assert!(!store.complete_media(id, None).await.expect("asked") && !names(id).await.expect("asked"));
+    }
+    assert!(!store.give_up_media(MediaId::random()).await.expect("asked"), "nobody's");
+    assert_eq!(store.find_media(named).await.expect("read").expect("known").state, AttachmentState::Ready);
+    assert_eq!(store.abandoned_media(at(0), at(0), 10).await.expect("read").len(), 2);
 }
 
 async fn what_nobody_needs_is_found_and_forgotten_and_what_is_used_stays(store: Arc<dyn Store>) {
@@ -452,4 +478,163 @@ async fn whole_way(store: Arc<dyn Store>, settings: &[(&str, &str)], kept: &Path
     }
     assert!(!kept.join(format!("{id}.png")).exists() && !kept.join(format!("{id}.preview.jpg")).exists());
     house.server.stop().await;
+}
+
+/// So much has passed for the rules; and for the tasks, which look by themselves, a minute and another, until it is so. What asks MongoDB
+/// just then is given up and takes a while to begin anew.
+async fn once_passed(passed: &AtomicU64, minutes: u64, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    passed.store(minutes * 60, Ordering::Relaxed);
+    for _ in 0..12 {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(61)).await;
+        tokio::time::resume();
+        for _ in 0..250 {
+            if is_so().await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    panic!("{what}");
+}
+
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let give_up = std::time::Instant::now() + Duration::from_secs(30);
+    while !is_so().await {
+        assert!(std::time::Instant::now() < give_up, "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Uploads that are begun and left, as the task finds them that runs by itself.
+async fn abandoned(store: Arc<dyn Store>, settings: &[(&str, &str)], kept: &Path, is_ours: bool) {
+    let passed = Arc::new(AtomicU64::new(0));
+    let clock = Arc::clone(&passed);
+    let clock: Clock = Arc::new(move || Timestamp::now().plus(Duration::from_secs(clock.load(Ordering::Relaxed))));
+    let settings: Vec<_> = [("RATE_PROFILE", "off"), ("RELATION_CHECK", "off")].iter().chain(settings).copied().collect();
+    let server = TestServer::start_by(Arc::clone(&store), &settings, clock).await;
+    let [user, expert, stranger] = [(ParticipantKind::User, "u1"), (ParticipantKind::Astrologer, "a1"), (ParticipantKind::User, "u9")]
+        .map(|(kind, id)| server.token(kind, id));
+    let mut client = server.user("u1").await;
+    let sent = client.call("dm:send_message", &to_astrologer("a1", "hello")).await;
+    let conversation = sent["message"]["conversationKey"].as_str().expect("a key").to_owned();
+    let house = House { server, conversation, user, expert, stranger };
+    let picture = png(40, 20);
+    let media_id = |text: &str| MediaId::parse(text).expect("an id");
+    let is_known = async |id: &str| loop {
+        match store.find_media(media_id(id)).await {
+            Ok(found) => break found.is_some(),
+            Err(e) => assert!(e.is_retryable(), "{e}"),
+        }
+    };
+    let has_bytes = |id: &str| kept.join(format!("{id}.png")).exists();
+    let has_preview = |id: &str| kept.join(format!("{id}.preview.jpg")).exists();
+
+    let (_, announced) = house.announce(&house.user, &house.of("image/png", picture.len())).await;
+    let announced = announced["data"]["mediaId"].as_str().expect("an id").to_owned();
+    let (uploaded, _) = house.upload("image/png", &picture).await;
+    let mut complete = Vec::new();
+    for _ in 0..4 {
+        let (id, _) = house.upload("image/png", &picture).await;
+        assert_eq!(house.complete(&house.user, &id).await.0, 200);
+        complete.push(id);
+    }
+    let [unnamed, named, taken_back, another] = &complete[..] else { panic!("four") };
+    let mut messages = Vec::new();
+    for id in [named, taken_back, another] {
+        let sent = client.call("dm:send_message", &json!({ "conversationId": house.conversation, "mediaId": id })).await;
+        assert_eq!(sent["ok"], true, "{sent}");
+        messages.push(sent["message"]["_id"].clone());
+    }
+    assert!(has_bytes(&uploaded) && !has_bytes(&announced));
+    assert!(complete.iter().all(|id| has_bytes(id) && has_preview(id)));
+
+    // A minute too early; what goes at once shows that it was looked, twice.
+    passed.store(59 * 60, Ordering::Relaxed);
+    for (message, id) in messages[1..].iter().zip([taken_back, another]) {
+        let deleted = client.call("dm:delete_message", &json!({ "messageId": message, "scope": "everyone" })).await;
+        assert_eq!(deleted["ok"], true, "{deleted}");
+        until("what was taken back is removed", async || !is_known(id).await && !has_bytes(id) && !has_preview(id)).await;
+    }
+    assert!(is_known(&announced).await && is_known(&uploaded).await && has_bytes(&uploaded));
+
+    // An hour: what was never completed goes, also where nothing was uploaded.
+    let gone = async || !is_known(&announced).await && !is_known(&uploaded).await;
+    once_passed(&passed, 61, "what was not completed is removed", gone).await;
+    assert!(!has_bytes(&uploaded));
+    assert_eq!(house.complete(&house.user, &uploaded).await.1["code"], "MEDIA_NOT_FOUND");
+
+    // Less than a day: a message may still name what is complete. Another one that is not shows that it was looked.
+    let another = async || {
+        let (_, announced) = house.announce(&house.user, &house.of("image/png", picture.len())).await;
+        announced["data"]["mediaId"].as_str().expect("an id").to_owned()
+    };
+    let second = another().await;
+    once_passed(&passed, 23 * 60, "it is looked again", async || !is_known(&second).await).await;
+    assert!(is_known(unnamed).await && has_bytes(unnamed));
+
+    // A day: what no message has named goes. What a message shows stays.
+    let gone = async || !is_known(unnamed).await && !has_bytes(unnamed) && !has_preview(unnamed);
+    once_passed(&passed, 25 * 60, "what no message names is removed", gone).await;
+    // What cannot be removed now holds nobody up, and is not forgotten.
+    let [stuck, third] = [another().await, another().await];
+    let in_the_way = kept.join(format!("{stuck}.png"));
+    if is_ours {
+        std::fs::create_dir(&in_the_way).expect("made");
+    }
+    once_passed(&passed, 400 * 24 * 60, "it is looked again", async || !is_known(&third).await).await;
+    if is_ours {
+        assert!(is_known(&stuck).await);
+        std::fs::remove_dir(&in_the_way).expect("removed");
+        let minutes = 401 * 24 * 60;
+        once_passed(&passed, minutes, "what could not be removed is", async || !is_known(&stuck).await).await;
+    }
+    let left = std::fs::read_dir(kept).expect("the folder").map(|file| file.expect("read").file_name().into_string().expect("text"));
+    let mut left: Vec<String> = left.filter(|name| !name.starts_with('.')).collect();
+    left.sort();
+    assert_eq!(left, [format!("{named}.png"), format!("{named}.preview.jpg")]);
+    assert!(is_known(named).await);
+    house.server.stop().await;
+}
+
+/// On one thread, because time is turned. Both stores with both places.
+macro_rules! abandoned_uploads {
+    ($($place:ident),+) => {
+        mod abandoned_uploads_are_removed_by_themselves {
+            $(mod $place {
+                #[tokio::test]
+                async fn sqlite() {
+                    let (store, _folder) = crate::support::stores::sqlite();
+                    super::super::$place(store).await;
+                }
+
+                #[tokio::test]
+                async fn mongodb() {
+                    let database = crate::support::stores::fresh_database();
+                    super::super::$place(crate::support::stores::mongodb(&database).await).await;
+                    crate::support::stores::drop_database(&database).await;
+                }
+            })+
+        }
+    };
+}
+
+abandoned_uploads!(from_a_folder, from_a_bucket);
+
+async fn from_a_folder(store: Arc<dyn Store>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().to_str().expect("text").to_owned();
+    abandoned(store, &[("DATA_DIR", &data)], &folder.path().join("media/media"), true).await;
+}
+
+async fn from_a_bucket(store: Arc<dyn Store>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = storage(folder.path()).await;
+    let settings = [
+        ("S3_ENDPOINT", url.as_str()),
+        ("S3_BUCKET", "chat-media"),
+        ("S3_ACCESS_KEY_ID", ACCESS_KEY),
+        ("S3_SECRET_ACCESS_KEY", SECRET_KEY),
+    ];
+    abandoned(store, &settings, &folder.path().join("chat-media/media"), false).await;
 }

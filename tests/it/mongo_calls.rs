@@ -8,6 +8,7 @@ use std::time::Duration;
 use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, doc};
 use futures_util::TryStreamExt;
+use futures_util::future::join_all;
 use mongodb::IndexModel;
 use mongodb::options::IndexOptions;
 use samvad::error::Error;
@@ -430,6 +431,74 @@ async fn what_we_write_has_exactly_these_fields_and_types() {
     fields.retain(|field| !["notify Array", "open Boolean"].contains(field));
     assert_eq!(shape(&fixture.find("calls", id).await), fields);
     fixture.done(store).await;
+}
+
+/// Steps that come at once go in one command. Of those who want the same call one wins all the same, through whichever node they come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_steps_that_are_taken_together_one_wins_for_each_call() {
+    const CALLS: usize = 40;
+    let fixture = Fixture::new().await;
+    let (one, other) = tokio::join!(fixture.store(), fixture.store());
+    let calls = join_all((0..CALLS).map(|number| one.create_call(new_call(&format!("together_{number}"))))).await;
+    let ids: Vec<CallId> = calls.into_iter().map(|call| call.expect("stored").id).collect();
+
+    let ringing = [CallStatus::Initiated, CallStatus::Ringing];
+    let wanted = |id: &CallId| {
+        [
+            (&one, step(*id, &ringing, CallStatus::Answered, 1_001)),
+            (&other, step(*id, &ringing, CallStatus::Answered, 1_002)),
+            (&one, step(*id, &ringing, CallStatus::Missed, 1_003)),
+            (&other, step(*id, &[CallStatus::Ended], CallStatus::Answered, 1_004)),
+        ]
+    };
+    let unknown = CallId::from_bytes([9; 12]);
+    let all = ids.iter().chain([&unknown]).flat_map(wanted);
+    let outcomes =
+        join_all(all.map(|(node, change)| async move { (change.clone(), node.transition_call(change).await.expect("asked")) })).await;
+    let (known, of_unknown) = outcomes.split_at(CALLS * 4);
+    assert!(of_unknown.iter().all(|(_, outcome)| matches!(outcome, Transitioned::NotFound)));
+    for contest in known.chunks(4) {
+        let winners: Vec<(&CallChange, &Call)> = contest
+            .iter()
+            .filter_map(|(change, outcome)| match outcome {
+                Transitioned::Applied(call) => Some((change, &**call)),
+                _ => None,
+            })
+            .collect();
+        let [(change, call)] = winners[..] else { panic!("one of these wins: {contest:?}") };
+        let at = if change.to == CallStatus::Answered { call.answered_at } else { call.ended_at };
+        assert_eq!((call.id, call.status, at), (change.id, change.to, Some(change.at)));
+        let stored = one.find_call(change.id).await.expect("asked").expect("stored");
+        assert_eq!(&stored, call);
+        for (_, outcome) in contest {
+            assert!(!matches!(outcome, Transitioned::Refused(found) if !found.status.is_ringing() && **found != stored), "{outcome:?}");
+        }
+    }
+
+    let marked =
+        fixture.database.collection::<Document>("calls").count_documents(doc! { "steps": { "$exists": true } }).await.expect("counted");
+    assert!(marked > CALLS as u64 / 2, "{marked} calls went with others");
+    let notices = Notices { caller: true, callee: false, log: true };
+    let end = |id: &CallId| CallChange {
+        end: Some(completed(user("u1"), notices)),
+        ..step(*id, &[CallStatus::Answered], CallStatus::Ended, 1_041)
+    };
+    let ended = join_all(ids.iter().map(|id| one.transition_call(end(id)))).await;
+    let ended: Vec<CallId> = ended
+        .into_iter()
+        .filter_map(|outcome| match outcome.expect("asked") {
+            Transitioned::Applied(call) => Some(call.id),
+            _ => None,
+        })
+        .collect();
+    assert!(!ended.is_empty());
+    one.settle_notices(&ended.iter().map(|id| (*id, notices)).collect::<Vec<_>>()).await.expect("settled");
+    for id in ended {
+        let stored = fixture.find("calls", ObjectId::from_bytes(id.bytes())).await;
+        assert!(!stored.contains_key("steps") && !stored.contains_key("open"), "{stored}");
+    }
+    other.close().await;
+    fixture.done(one).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

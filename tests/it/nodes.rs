@@ -268,6 +268,53 @@ async fn a_node_is_killed_while_messages_flow_and_nothing_acknowledged_is_lost()
     nodes.done().await;
 }
 
+/// How often a client is told to catch up until it has been told `count` times; the first `since`.
+async fn told_to_catch_up(client: &mut Client, count: usize, heard: &mut Vec<(String, Value)>) -> Timestamp {
+    let told = async {
+        loop {
+            heard.extend(client.heard_so_far().await);
+            let hints: Vec<&Value> = heard.iter().filter(|(name, _)| name == "resync").map(|(_, hint)| &hint["since"]).collect();
+            assert!(hints.len() <= count, "{heard:?}");
+            if hints.len() == count {
+                return Timestamp::parse(hints[count - 1].as_str().expect("text")).expect("a time");
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    timeout(2 * RECOVERY, told).await.expect("a hint")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_node_stored_that_was_cut_off_and_killed_is_made_good() {
+    let mut nodes = Nodes::none();
+    let line = Line::to(&nodes.redis).await;
+    nodes.add(&[("REDIS_URL", &line.url())]);
+    nodes.add(&[]);
+    nodes.add(&[]);
+    for n in 0..3 {
+        nodes.sees(n, 2).await;
+    }
+    let (mut user, mut astrologer) = (nodes.user(0, "u1").await, nodes.astrologer(1, "a1").await);
+    let key = send(&mut user, "before").await["conversationKey"].as_str().expect("text").to_owned();
+    assert_eq!(astrologer.expect("dm:new_message").await["content"], "before");
+    // Who says goodbye has told everything.
+    nodes.end(2);
+    line.cut();
+    let mut heard = Vec::new();
+    told_to_catch_up(&mut astrologer, 1, &mut heard).await;
+    let last = send(&mut user, "told to nobody").await;
+    nodes.kill(0);
+    let since = told_to_catch_up(&mut astrologer, 2, &mut heard).await;
+    assert!(since < Timestamp::parse(last["createdAt"].as_str().expect("text")).expect("a time"));
+    assert_eq!(synced(&mut astrologer, &key).await, ["before", "told to nobody"]);
+    assert!(!heard.iter().any(|(_, event)| event["content"] == "told to nobody"), "that is what the hint is for: {heard:?}");
+    // Once is enough, and the one that said goodbye is missed by nobody.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    heard.extend(astrologer.heard_so_far().await);
+    assert_eq!(heard.iter().filter(|(name, _)| name == "resync").count(), 2, "{heard:?}");
+    nodes.done().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_revoked_on_one_node_end_on_the_others_within_a_second() {
     let nodes = Nodes::start(3, &[]).await;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::support::client::Client;
 use crate::support::http::request;
 use crate::support::nodes::{ADMIN_KEY as NODES_KEY, Nodes, to_astrologer};
+use crate::support::outside::Outside;
 use crate::support::people::{admin, astrologer, at, user};
 use crate::support::program::token;
 use crate::support::server::{ADMIN_KEY, TestServer};
@@ -265,6 +266,44 @@ async fn an_astrologer_who_is_switched_off_counts_as_offline_to_admins_and_is_no
         let kept = theirs.collection("astrologers").find_one(::mongodb::bson::doc! { "_id": id }).await.expect("read");
         assert_eq!(kept, Some(document));
     }
+    server.stop().await;
+    stores::drop_database(&database).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_phone_that_can_be_reached_counts_for_an_astrologer_who_is_switched_on() {
+    let database = stores::fresh_database();
+    let store = stores::mongodb(&database).await;
+    let theirs = ::mongodb::Client::with_uri_str(stores::mongo_uri()).await.expect("a client").database(&database);
+    let documents =
+        [("on", true), ("off", false), ("bare", true)].map(|(id, is_online)| ::mongodb::bson::doc! { "_id": id, "isOnline": is_online });
+    theirs.collection::<::mongodb::bson::Document>("astrologers").insert_many(documents).await.expect("written");
+    let outside = Outside::start().await;
+    let settings = outside.fcm();
+    let free = [("RATE_PROFILE", "off"), ("RELATION_CHECK", "off")];
+    let settings: Vec<(&str, &str)> = free.into_iter().chain(settings.iter().map(|(name, value)| (*name, value.as_str()))).collect();
+    let server = TestServer::start_with(store.clone(), &settings).await;
+    for id in ["on", "off"] {
+        let body = json!({ "fcmToken": format!("phone-of-{id}"), "platform": "android" });
+        let owner = server.token(ParticipantKind::Astrologer, id);
+        assert_eq!(request(&server.url, "POST", "/api/fcm/register", Some(&owner), Some(&body)).await.0, 200);
+    }
+    let mut support = server.admin().await;
+    async fn told(support: &mut Client) -> Vec<String> {
+        let mut told = Vec::new();
+        while told.len() < 3 {
+            let status = support.expect("astrologer:status_changed").await;
+            told.push(format!("{} {} {}", status["astrologerId"], status["isOnline"], status["presence"]));
+        }
+        told.sort();
+        told
+    }
+    let sockets = [server.astrologer("on").await, server.astrologer("off").await, server.astrologer("bare").await];
+    assert_eq!(told(&mut support).await, [r#""bare" true "online""#, r#""off" false "online""#, r#""on" true "online""#]);
+    drop(sockets);
+    let all = ["astrologer:bare", "astrologer:off", "astrologer:on"];
+    until_known(&mut support, &json!({ "ids": all }), &all.map(|who| (who, false))).await;
+    assert_eq!(told(&mut support).await, [r#""bare" false "offline""#, r#""off" false "offline""#, r#""on" true "offline""#]);
     server.stop().await;
     stores::drop_database(&database).await;
 }

@@ -163,6 +163,9 @@ pub struct Findings {
     pub lost: Vec<String>,
     pub doubled: Vec<String>,
     pub reordered: Vec<String>,
+    /// Call logs that a connection heard before or after their place among what the caller said, with the end of the call. With several
+    /// nodes that is no fault.
+    pub logs_out_of_place: Vec<String>,
     pub missed_live: u64,
     pub calls: u64,
     pub calls_wrong: Vec<String>,
@@ -225,13 +228,18 @@ pub fn compare(shelf: &Shelf, diaries: &[Diary], live_order: LiveOrder) -> Findi
         for live in &diary.live {
             let in_time = live.iter().filter(|(_, id)| !late.contains(id.as_str()));
             let mut orders: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+            let mut with_logs: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
             for (place, _) in in_time.filter_map(|(_, id)| places.get(id.as_str())) {
                 let message = &room.messages[*place];
+                with_logs.entry(&message.recipient).or_default().push(*place);
                 match live_order {
                     LiveOrder::OfAll => orders.entry("").or_default().push(*place),
                     LiveOrder::OfEachSender if message.is_call_log => {}
                     LiveOrder::OfEachSender => orders.entry(&message.recipient).or_default().push(*place),
                 }
+            }
+            if live_order == LiveOrder::OfEachSender {
+                findings.logs_out_of_place.extend(with_logs.values().flat_map(|order| logs_out_of_place(shelf, room, order)));
             }
             for order in orders.into_values().filter(|order| !order.is_sorted()) {
                 findings.reordered.push(format!("{} was heard in the order {order:?}", diary.conversation));
@@ -243,6 +251,17 @@ pub fn compare(shelf: &Shelf, diaries: &[Diary], live_order: LiveOrder) -> Findi
     }
     check_calls(shelf, diaries, &mut findings);
     findings
+}
+
+/// Where two that were heard one after the other stand the other way round, and one of them is a call log.
+fn logs_out_of_place(shelf: &Shelf, room: &Room, order: &[usize]) -> Vec<String> {
+    let turned = order.windows(2).filter(|pair| pair[0] > pair[1]);
+    let log = |pair: &[usize]| {
+        let (place, when) = if room.messages[pair[0]].is_call_log { (pair[0], "early") } else { (pair[1], "late") };
+        let status = shelf.calls.get(room.messages[place].call.as_deref()?).map(|(status, _)| status)?;
+        Some(format!("{status}, {when}"))
+    };
+    turned.filter_map(log).collect()
 }
 
 fn check_calls(shelf: &Shelf, diaries: &[Diary], findings: &mut Findings) {

@@ -219,6 +219,7 @@ async fn play_round(options: &Options, round: u64, mut database: Option<&mut Dat
         "reconnects": diaries.iter().map(|d| d.reconnects).sum::<u64>(), "refusals": refusals,
         "slowestMs": diaries.iter().map(|d| d.slowest.as_millis()).max().unwrap_or(0) as u64, "repairedMs": repaired_ms,
         "calls": findings.calls,
+        "logsOutOfPlace": most(findings.logs_out_of_place),
         "lost": most(findings.lost), "doubled": most(findings.doubled), "reordered": most(findings.reordered),
         "callsWrong": most(findings.calls_wrong), "miscounted": most(miscounted), "wrong": most(wrong),
     })

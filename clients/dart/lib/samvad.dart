@@ -249,7 +249,7 @@ final class AstrologerStatus {
   /// Who.
   final String astrologerId;
 
-  /// Connected, and switched on where another program keeps such a switch.
+  /// Connected or to be reached by push, and switched on where another program keeps such a switch.
   final bool isOnline;
 
   /// When last connected; now, while connected.

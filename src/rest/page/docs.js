@@ -7,6 +7,9 @@ const el = (tag, attributes = {}, ...inside) => {
   return node;
 };
 
+/** A text of the documents; what stands between backticks is code. */
+const prose = (text) => text.split('`').map((part, i) => (i % 2 ? el('code', {}, part) : part));
+
 const named = (reference) => reference.split('/').pop();
 const at = (root, reference) => reference.slice(2).split('/').reduce((value, key) => value[key], root);
 
@@ -33,7 +36,7 @@ const fields = (schema) => {
     return el('tr', {},
       el('td', {}, el('code', needed ? {} : { class: 'optional' }, needed ? name : `${name}?`)),
       el('td', {}, ...(inner ? [field.type === 'array' ? 'list of' : '', fields(inner)] : kind(field))),
-      el('td', {}, `${field.description ?? ''}${also}`));
+      el('td', {}, ...prose(`${field.description ?? ''}${also}`)));
   });
   return el('table', {}, el('tbody', {}, ...rows));
 };
@@ -52,7 +55,7 @@ const clientEvent = (doc, operation) => {
   const ack = at(doc, at(doc, operation.reply.messages[0].$ref).$ref).payload;
   const accepted = at(doc, at(doc, ack.$ref).oneOf[0].$ref);
   const alias = operation['x-alias-of'] ? ` Older name of ${operation['x-alias-of']}.` : '';
-  return card(`client-${name}`, [el('code', {}, name), el('span', {}, operation.summary + alias)], '',
+  return card(`client-${name}`, [el('code', {}, name), el('span', {}, ...prose(operation.summary + alias))], '',
     ...section('Payload', fields(at(doc, message.payload.$ref))),
     ...section('Ack', fields(accepted)),
     ...section('Heard as well', operation['x-emits'].length ? el('code', {}, operation['x-emits'].join(', ')) : undefined),
@@ -62,7 +65,7 @@ const clientEvent = (doc, operation) => {
 const serverEvent = (doc, operation) => {
   const { payload } = at(doc, at(doc, operation.messages[0].$ref).$ref);
   const name = operation['x-event'];
-  return card(`server-${name}`, [el('code', {}, name), el('span', {}, operation.summary)], '', el('p', {}, ...kind(payload)),
+  return card(`server-${name}`, [el('code', {}, name), el('span', {}, ...prose(operation.summary))], '', el('p', {}, ...kind(payload)),
     fields(payload.$ref ? at(doc, payload.$ref) : payload));
 };
 
@@ -73,7 +76,7 @@ const route = (path, method, operation) => {
   const answers = Object.entries(operation.responses).filter(([status]) => status !== 'default');
   const body = operation.requestBody?.content?.['application/json']?.schema;
   return card(`route-${operation.operationId}`,
-    [el('code', {}, el('span', { class: 'method' }, method.toUpperCase()), ` ${path}`), el('span', {}, operation.summary + who)], '',
+    [el('code', {}, el('span', { class: 'method' }, method.toUpperCase()), ` ${path}`), el('span', {}, ...prose(operation.summary + who))], '',
     ...section('Path and query', parameters.length ? fields({ properties: Object.fromEntries(parameters), required }) : undefined),
     ...section('Body', body && fields(body)),
     ...answers.flatMap(([status, answer]) => {
@@ -93,7 +96,7 @@ const show = async () => {
   const operations = Object.values(events.operations);
   const schemas = { ...routes.components.schemas, ...events.components.schemas };
   document.getElementById('all').replaceChildren(
-    el('p', {}, events.info.description),
+    el('p', {}, ...prose(events.info.description)),
     heading('client', 'Events to the server'),
     ...operations.filter((one) => one.action === 'receive').map((one) => clientEvent(events, one)),
     heading('server', 'Events to clients'),
@@ -102,10 +105,10 @@ const show = async () => {
     ...Object.entries(routes.paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, one]) => route(path, method, one))),
     heading('objects', 'Objects'),
     ...Object.entries(schemas).sort(([a], [b]) => a.localeCompare(b)).map(([name, schema]) =>
-      card(`object-${name}`, [el('code', {}, name), el('span', {}, schema.description ?? '')], '', fields(schema))),
+      card(`object-${name}`, [el('code', {}, name), el('span', {}, ...prose(schema.description ?? ''))], '', fields(schema))),
     heading('codes', 'Error codes'),
     ...Object.entries(events['x-codes']).map(([code, { status, meaning }]) =>
-      card(`code-${code}`, [el('code', {}, code), el('span', {}, meaning)], '', `By REST: ${status}`)),
+      card(`code-${code}`, [el('code', {}, code), el('span', {}, ...prose(meaning))], '', `By REST: ${status}`)),
   );
   document.getElementById('all').removeAttribute('aria-busy');
   open();

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tracing::info;
+use tracing::{Instrument, info};
 
 use crate::auth::CurrentUser;
 use crate::delivery::{Audience, CallBase, CallEnded, CallOffer, Connection, ServerEvent};
@@ -24,6 +24,7 @@ use crate::models::{
     Actor, Call, CallId, CallSide, CallStatus, CallType, Feedback, NewCall, Pair, Participant, ParticipantKind, Timestamp, Trigger,
 };
 use crate::store::{self, CallQuery};
+use crate::traces;
 
 use super::Core;
 use super::guard::Guard;
@@ -183,7 +184,8 @@ impl Calling {
             ring_for: core.rules.calls.ring_for,
             at: now,
         };
-        let call = core.store.create_call(new).await?;
+        let call = core.store.create_call(new).instrument(traces::commit("commit call")).await?;
+        traces::note_call(&call.id);
         core.metrics.calls_begun.inc();
         info!(call.id = %call.id, caller = %call.caller, callee = %call.callee, call.kind = call.call_type.as_str(), "a call was begun");
         let phone = user.phone().filter(|_| core.rules.calls.caller_phone).map(str::to_owned);
@@ -371,6 +373,7 @@ impl Calling {
     /// A call and the side `user` is on. Errors: `CALL_NOT_FOUND`, whether it exists or not.
     async fn party_to(&self, user: &CurrentUser, id: CallId, operation: Operation) -> Result<(Call, CallSide)> {
         self.0.guard.limits.count(user, Limited::Other)?;
+        traces::note_call(&id);
         let call = match self.0.live.get(id) {
             Some(live) if live.unsure.is_none() => live.call,
             _ => self.0.core.store.find_call(id).await?.ok_or(Error::CallNotFound)?,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tracing::{debug, info};
+use tracing::{Instrument, debug, info};
 
 use crate::delivery::{Audience, CallConnected, CallEnded, CallOffer, Connection, ServerEvent};
 use crate::error::{Error, Result};
@@ -11,6 +11,7 @@ use crate::models::{Actor, Call, CallSide, CallStatus, EndReason, Notices, Parti
 use crate::services::nodes::Note;
 use crate::services::push::Was;
 use crate::store::{CallChange, CallEnd, Transitioned};
+use crate::traces;
 
 use super::elsewhere::Spread;
 use super::live::{Answerer, LiveCall};
@@ -62,7 +63,7 @@ impl Calling {
                 return Ok(Taken::Unchanged(call));
             };
             let before = call.status;
-            match self.0.core.store.transition_call(self.change(&call, rule, step_said)).await {
+            match self.0.core.store.transition_call(self.change(&call, rule, step_said)).instrument(traces::commit("commit call")).await {
                 Ok(Transitioned::Applied(after)) => {
                     self.note(&after);
                     self.measure(before, &after);

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::models::{Call, CallId, CallSide, Lease, Message, MessageId, OutboxEntry, OutboxLane, OutboxState, Participant, Timestamp};
 
-use super::{MESSAGE_LIFETIME, STOP_LIFETIME, WEBHOOK_LIFETIME};
+use super::{MESSAGE_LIFETIME, PushMessages, STOP_LIFETIME, WEBHOOK_LIFETIME};
 
 /// The most bytes of a message's text that a phone is sent.
 const TEXT_BYTES: usize = 512;
@@ -42,13 +42,13 @@ pub(super) struct MessageJob {
     pub message_type: String,
     pub content: String,
     pub at: Timestamp,
-    /// Not if the recipient has a socket by the time it is written down; nobody asks after that.
+    /// For which messages phones are told: what other nodes know is asked when it is written down, and not after that.
     #[serde(skip)]
-    pub only_if_offline: bool,
+    pub told_for: PushMessages,
 }
 
 impl MessageJob {
-    pub fn new(message: &Message, only_if_offline: bool) -> Self {
+    pub fn new(message: &Message, told_for: PushMessages) -> Self {
         let name = message.sender_profile.name.as_deref().filter(|name| !name.is_empty());
         let picture = message.sender_profile.picture.as_deref().filter(|address| address.len() <= PICTURE_BYTES);
         let content = match message.content.trim() {
@@ -65,7 +65,7 @@ impl MessageJob {
             message_type: message.message_type.as_str().to_owned(),
             content,
             at: message.created_at,
-            only_if_offline,
+            told_for,
         }
     }
 }

@@ -3,10 +3,11 @@
 //!
 //! Source: docs/push.md, docs/webhooks.md.
 
+mod about;
 mod carry;
 mod job;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -28,6 +29,8 @@ use crate::models::{
 };
 use crate::outside::Outside;
 
+pub use about::is_about;
+
 use super::Core;
 use super::limits::{Limited, Limits};
 use super::outbox::{Carried, DONE_KEPT, Outbox, Work};
@@ -45,6 +48,9 @@ const WEBHOOK_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 const LOOKED_FOR_DEAD_EVERY: Duration = Duration::from_secs(5);
 /// A node that has not said so for longer is dead; it says so every five seconds.
 const DEAD_AFTER: Duration = Duration::from_secs(15);
+/// Who was on a node that has been silent for longer is not there any more, where only the store tells. Shorter than elsewhere: a push
+/// too many is better than one that is missing.
+const SILENT_FOR: Duration = Duration::from_secs(8);
 /// A dead node's last messages came to be so long before and after it last said that it lives.
 const LAST_SIGN: Duration = Duration::from_secs(15);
 /// Messages and calls of one question.
@@ -58,7 +64,7 @@ pub enum PushMessages {
     /// All. An app in the background keeps its socket for a while and would show nothing.
     #[default]
     Always,
-    /// Those of conversations the recipient has not open on this node.
+    /// Those of conversations the recipient has not open.
     NotInRoom,
     /// Those to somebody without any socket.
     Offline,
@@ -190,8 +196,7 @@ impl Push {
         };
         let is_news = !matches!(message.message_type, MessageType::CallLog | MessageType::System);
         if wanted && is_news && self.pushes().is_some() && has_phones(&message.recipient) {
-            let only_if_offline = self.core.rules.push.messages == PushMessages::Offline;
-            running.outbox.push(Job::Message(Box::new(MessageJob::new(message, only_if_offline))));
+            running.outbox.push(Job::Message(Box::new(MessageJob::new(message, self.core.rules.push.messages))));
         }
     }
 
@@ -434,11 +439,12 @@ impl Work for Teller {
         people.sort();
         people.dedup();
         let devices = if people.is_empty() { Vec::new() } else { self.core.store.devices_of(&people).await? };
+        let elsewhere = self.elsewhere(jobs).await?;
         let now = self.core.now();
         let mut entries = Vec::with_capacity(jobs.len());
         for job in jobs {
             let is_reachable = job.recipient().is_none_or(|person| devices.iter().any(|device| device.owner == person));
-            if !is_reachable || self.is_over(job, now).await {
+            if !is_reachable || self.is_over(job, &elsewhere, now) {
                 continue;
             }
             match job.entry(now) {
@@ -454,12 +460,64 @@ impl Work for Teller {
     }
 }
 
+/// What other nodes know of those whom jobs are for.
+#[derive(Default)]
+struct Elsewhere {
+    /// They have a socket there.
+    people: HashSet<Participant>,
+    /// And sit in the room of this conversation.
+    rooms: HashSet<(Participant, String)>,
+}
+
 impl Teller {
-    async fn is_over(&self, job: &Job, now: Timestamp) -> bool {
+    /// Asked once for all jobs, and only for those it matters to.
+    async fn elsewhere(&self, jobs: &[Job]) -> Result<Elsewhere> {
+        let asked_for = |job: &Job| match job {
+            Job::Message(message) => message.told_for != PushMessages::Always,
+            Job::End { .. } => true,
+            Job::Ring { .. } | Job::Stop { .. } | Job::Event { .. } => false,
+        };
+        let mut people: Vec<Participant> = jobs.iter().filter(|job| asked_for(job)).filter_map(Job::recipient).collect();
+        people.sort();
+        people.dedup();
+        if people.is_empty() {
+            return Ok(Elsewhere::default());
+        }
+        let (core, alive_since) = (&self.core, self.core.now().minus(SILENT_FOR));
+        let told = self.presence.are_elsewhere(&people).await;
+        let people: Vec<Participant> = match told {
+            Some(told) => told,
+            // The folder of the embedded store is this process's alone.
+            None if core.store.engine() == "sqlite" => Vec::new(),
+            None => {
+                let seen = core.store.seen(core.process, &people, alive_since).await?;
+                seen.into_iter().filter(|seen| seen.elsewhere).map(|seen| seen.person).collect()
+            }
+        };
+        let for_rooms = |person: &&Participant| {
+            let is_for = |job: &Job| matches!(job, Job::Message(m) if m.told_for == PushMessages::NotInRoom && m.recipient == **person);
+            jobs.iter().any(is_for)
+        };
+        let with_rooms: Vec<Participant> = people.iter().filter(for_rooms).cloned().collect();
+        let mut rooms = HashSet::new();
+        if !with_rooms.is_empty() {
+            for kept in core.store.remembered_rooms(core.process, &with_rooms, alive_since).await? {
+                rooms.extend(kept.rooms.iter().map(|(key, _)| (kept.person.clone(), key.as_str().to_owned())));
+            }
+        }
+        Ok(Elsewhere { people: people.into_iter().collect(), rooms })
+    }
+
+    fn is_over(&self, job: &Job, elsewhere: &Elsewhere, now: Timestamp) -> bool {
+        let is_connected = |person: &Participant| self.core.delivery.is_connected(person) || elsewhere.people.contains(person);
         match job {
             Job::Ring { call } => self.stopped.known.contains_key(&call.id) || call.ring_deadline.is_none_or(|at| now >= at),
-            Job::Message(message) => message.only_if_offline && self.presence.is_anywhere(&message.recipient).await,
-            Job::End { to, .. } => self.presence.is_anywhere(to).await,
+            Job::Message(message) => match message.told_for {
+                PushMessages::Always => false,
+                PushMessages::NotInRoom => elsewhere.rooms.contains(&(message.recipient.clone(), message.conversation.clone())),
+                PushMessages::Offline => is_connected(&message.recipient),
+            },
+            Job::End { to, .. } => is_connected(to),
             Job::Stop { .. } | Job::Event { .. } => false,
         }
     }

@@ -1,4 +1,4 @@
-//! Counting for the dashboard: pipelines of `$match`, `$project` and `$group` over one day at most.
+//! Counting for the dashboard: a `$match` and a `$group` over one day at most. Each stage in between would copy every document.
 //!
 //! Documents are found through the index by `_id`, which begins with the time in every dialect; an index by date would cost every
 //! message that is ever written. Source of the words: `call_document`.
@@ -9,6 +9,8 @@ use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
 use futures_util::future::try_join_all;
 use mongodb::Collection;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::MongoStore;
 use super::engine::{Engine, date};
@@ -23,40 +25,62 @@ use crate::store::analytics::{AnalyticsStore, CountedDay};
 /// How far the time in an id may lie from the date beside it: other programs make the id first, and on another machine.
 const LAG: Duration = Duration::from_secs(300);
 
+/// How many documents one question is about, more or less: a second's work for the database, where ten are allowed.
+const COUNTED_AT_ONCE: u64 = 100_000;
+/// Groups the database sends in one go.
+const GROUPS_AT_ONCE: u32 = 20_000;
+/// A stretch this short is not divided.
+const SHORT: Duration = Duration::from_secs(600);
+/// The most parts of a stretch.
+const MOST_PARTS: u64 = 1_000;
+
 #[async_trait::async_trait]
 impl AnalyticsStore for MongoStore {
     async fn tally_messages(&self, from: Timestamp, to: Timestamp) -> Result<Vec<MessageTally>> {
         self.engine.check_open()?;
-        let mut of_messages = within(from, to, &["timestamp", "createdAt"]);
-        of_messages[0].get_document_mut("$match").map_err(Error::internal)?.extend(doc! {
-            "isDeleted": not_set(),
-            "messageType": { "$ne": MessageType::CallLog.as_str() },
-        });
-        let group = doc! { "_id": key(doc! {}), "name": { "$max": "$name" }, "n": { "$sum": 1 } };
-        of_messages.extend([sides("sender", "recipient", doc! {}), of_astrologers(), doc! { "$group": group }]);
-        let groups = self.engine.groups("counting messages of", &self.engine.messages, of_messages).await?;
-        groups.iter().map(message_tally).collect()
+        let dates = ["timestamp", "createdAt"];
+        let mut tallies = Vec::new();
+        for (from, to) in self.engine.parts(&self.engine.messages, from, to).await? {
+            let mut filter = within(from, to, &dates, ["sender", "recipient"]);
+            filter.extend(doc! { "isDeleted": not_set(), "messageType": { "$ne": MessageType::CallLog.as_str() } });
+            // One group for each astrologer, not for each hour of his, is half the work and a third of the answer.
+            let group = doc! {
+                "_id": key("sender", "recipient", vec![]),
+                "name": name("sender", "recipient"),
+                "hours": { "$push": { "$hour": at(&dates) } },
+            };
+            let pipeline = vec![doc! { "$match": filter }, doc! { "$group": group }];
+            let groups: Vec<MessageGroup> = self.engine.groups("counting messages of", &self.engine.messages, pipeline).await?;
+            for group in groups {
+                group.tally(&mut tallies)?;
+            }
+        }
+        Ok(tallies)
     }
 
     async fn tally_calls(&self, from: Timestamp, to: Timestamp) -> Result<Vec<CallTally>> {
         self.engine.check_open()?;
-        let mut of_calls = within(from, to, &["initiatedAt", "startedAt", "createdAt"]);
-        let more = doc! {
-            "video": { "$eq": ["$callType", "video"] },
-            "outcome": outcome(),
-            // The Node backend knows no other duration than the client's.
-            "seconds": { "$ifNull": ["$serverDuration", { "$ifNull": ["$duration", 0] }] },
-        };
-        let group = doc! {
-            "_id": key(doc! { "v": "$video", "o": "$outcome" }),
-            "name": { "$max": "$name" },
-            "n": { "$sum": 1 },
-            "talked": { "$sum": { "$cond": [{ "$gt": ["$seconds", 0] }, 1, 0] } },
-            "seconds": { "$sum": "$seconds" },
-        };
-        of_calls.extend([sides("caller", "recipient", more), of_astrologers(), doc! { "$group": group }]);
-        let groups = self.engine.groups("counting calls of", &self.engine.calls, of_calls).await?;
-        groups.iter().map(call_tally).collect()
+        let dates = ["initiatedAt", "startedAt", "createdAt"];
+        // The Node backend knows no other duration than the client's.
+        let seconds = || doc! { "$ifNull": ["$serverDuration", { "$ifNull": ["$duration", 0] }] };
+        let mut tallies = Vec::new();
+        for (from, to) in self.engine.parts(&self.engine.calls, from, to).await? {
+            let filter = within(from, to, &dates, ["caller", "recipient"]);
+            let more = vec![doc! { "$hour": at(&dates) }, doc! { "$eq": ["$callType", "video"] }, outcome()];
+            let group = doc! {
+                "_id": key("caller", "recipient", more),
+                "name": name("caller", "recipient"),
+                "n": { "$sum": 1 },
+                "talked": { "$sum": { "$cond": [{ "$gt": [seconds(), 0] }, 1, 0] } },
+                "seconds": { "$sum": seconds() },
+            };
+            let pipeline = vec![doc! { "$match": filter }, doc! { "$group": group }];
+            let groups: Vec<CallGroup> = self.engine.groups("counting calls of", &self.engine.calls, pipeline).await?;
+            for group in groups {
+                tallies.push(group.tally()?);
+            }
+        }
+        Ok(tallies)
     }
 
     async fn count_active(&self, since: Timestamp) -> Result<[u64; 2]> {
@@ -73,7 +97,7 @@ impl AnalyticsStore for MongoStore {
                 "n": { "$sum": 1 },
             } },
         ];
-        let groups = self.engine.groups("counting active conversations of", &self.engine.conversations, pipeline).await?;
+        let groups: Vec<Document> = self.engine.groups("counting active conversations of", &self.engine.conversations, pipeline).await?;
         let mut active = [0; 2];
         for group in &groups {
             active[usize::from(group.get_bool("_id").map_err(Error::internal)?)] = number(group, "n")?;
@@ -148,46 +172,81 @@ impl Engine {
         self.ask("keeping the totals of", day, keep).await
     }
 
-    async fn groups(&self, what: &'static str, of: &Collection<Document>, pipeline: Vec<Document>) -> Result<Vec<Document>> {
-        self.ask(what, self.database.name(), async { of.aggregate(pipeline).await?.try_collect().await }).await
+    /// A stretch of time in parts with not too many documents each, whole if there are few.
+    async fn parts(&self, of: &Collection<Document>, from: Timestamp, to: Timestamp) -> Result<Vec<(Timestamp, Timestamp)>> {
+        let length = to.since(from);
+        let count = if length <= SHORT {
+            0
+        } else {
+            // Only the index is read.
+            self.ask("counting documents of", self.database.name(), of.count_documents(doc! { "_id": ids(from, to) })).await?
+        };
+        Ok(divide(from, to, count.div_ceil(COUNTED_AT_ONCE)))
+    }
+
+    async fn groups<T>(&self, what: &'static str, of: &Collection<Document>, pipeline: Vec<Document>) -> Result<Vec<T>>
+    where
+        T: DeserializeOwned + Unpin + Send + Sync,
+    {
+        self.ask(what, self.database.name(), async {
+            of.aggregate(pipeline).allow_disk_use(true).batch_size(GROUPS_AT_ONCE).with_type::<T>().await?.try_collect().await
+        })
+        .await
     }
 }
 
-/// What lies in this stretch of time; `at` says when, from the first of these fields that is there.
-fn within(from: Timestamp, to: Timestamp, dates: &[&str]) -> Vec<Document> {
-    let ids = doc! { "$gte": CallId::from_bytes(from.minus(LAG).first_id()), "$lt": CallId::from_bytes(to.plus(LAG).first_id()) };
+/// So many parts of a stretch of time, but at least one and not endlessly many; each begins where the one before ends.
+fn divide(from: Timestamp, to: Timestamp, parts: u64) -> Vec<(Timestamp, Timestamp)> {
+    let (length, parts) = (to.since(from).as_secs(), parts.clamp(1, MOST_PARTS));
+    let border = |n: u64| if n == parts { to } else { from.plus(Duration::from_secs(length * n / parts)) };
+    (0..parts).map(|n| (border(n), border(n + 1))).collect()
+}
+
+/// The ids of what came to be in this stretch of time, and a little around it.
+fn ids(from: Timestamp, to: Timestamp) -> Document {
+    doc! { "$gte": CallId::from_bytes(from.minus(LAG).first_id()), "$lt": CallId::from_bytes(to.plus(LAG).first_id()) }
+}
+
+/// What lies in this stretch of time, by the first of these fields that is there, and is between an astrologer and somebody else.
+fn within(from: Timestamp, to: Timestamp, dates: &[&str], [one, two]: [&str; 2]) -> Document {
     let stretch = doc! { "$gte": date(from), "$lt": date(to) };
-    let some_date: Vec<Document> = dates.iter().copied().map(|name| doc! { name: stretch.clone() }).collect();
-    let at = dates.iter().rev().fold(Bson::Null, |rest, name| Bson::Document(doc! { "$ifNull": [format!("${name}"), rest] }));
-    // The dates of one document may differ by a moment, so that another one than the first lies in the stretch.
-    vec![doc! { "$match": { "_id": ids, "$or": some_date } }, doc! { "$addFields": { "at": at } }, doc! { "$match": { "at": stretch } }]
+    let by_date = (0..dates.len()).map(|first| {
+        let mut condition: Document = dates[..first].iter().map(|missing| ((*missing).to_owned(), Bson::Null)).collect();
+        condition.insert(dates[first], stretch.clone());
+        condition
+    });
+    let astrologer = ParticipantKind::Astrologer.as_str();
+    // `customer` is an older word.
+    let others = doc! { "$in": ["admin", "user", "customer"] };
+    let side = |one: &str, two: &str| doc! { format!("{one}Type"): astrologer, format!("{two}Type"): others.clone() };
+    let both = vec![doc! { "$or": by_date.collect::<Vec<_>>() }, doc! { "$or": [side(one, two), side(two, one)] }];
+    doc! { "_id": ids(from, to), "$and": both }
 }
 
-/// Who of the two sides is the astrologer, and who the other is.
-fn sides(one: &str, two: &str, more: Document) -> Document {
-    let is_one = || doc! { "$eq": [format!("${one}Type"), ParticipantKind::Astrologer.as_str()] };
-    let choose = |field: &str| doc! { "$cond": [is_one(), format!("${one}{field}"), format!("${two}{field}")] };
-    let other = doc! { "$cond": [is_one(), format!("${two}Type"), format!("${one}Type")] };
-    let mut fields = doc! {
-        "hour": { "$hour": "$at" },
-        "astrologer": choose("Id"),
-        "kind": choose("Type"),
-        "with": other,
-        "name": choose("Name"),
-    };
-    fields.extend(more);
-    doc! { "$project": fields }
+/// When it was: the first of these fields that is there.
+fn at(dates: &[&str]) -> Bson {
+    dates.iter().rev().fold(Bson::Null, |rest, name| Bson::Document(doc! { "$ifNull": [format!("${name}"), rest] }))
 }
 
-/// Those between an astrologer and somebody else. `customer` is an older word.
-fn of_astrologers() -> Document {
-    doc! { "$match": { "kind": ParticipantKind::Astrologer.as_str(), "with": { "$in": ["admin", "user", "customer"] } } }
+/// A field of the astrologer's side, or of the other one's.
+fn field(one: &str, two: &str, name: &str, of_astrologer: bool) -> Document {
+    let is_one = doc! { "$eq": [format!("${one}Type"), ParticipantKind::Astrologer.as_str()] };
+    let (his, others) = (format!("${one}{name}"), format!("${two}{name}"));
+    if of_astrologer {
+        doc! { "$cond": [is_one, his, others] }
+    } else {
+        doc! { "$cond": [is_one, others, his] }
+    }
 }
 
-fn key(more: Document) -> Document {
-    let mut key = doc! { "h": "$hour", "a": "$astrologer", "w": "$with" };
-    key.extend(more);
-    key
+fn name(one: &str, two: &str) -> Document {
+    doc! { "$max": field(one, two, "Name", true) }
+}
+
+/// The astrologer's id, the other one's kind, and more. A list: a document costs the database more.
+fn key(one: &str, two: &str, more: Vec<Document>) -> Bson {
+    let key = [field(one, two, "Id", true), field(one, two, "Type", false)];
+    Bson::Array(key.into_iter().chain(more).map(Bson::Document).collect())
 }
 
 /// The words of both dialects, in the order in which they decide.
@@ -210,45 +269,72 @@ fn outcome() -> Document {
     } }
 }
 
-fn message_tally(group: &Document) -> Result<MessageTally> {
-    let key = group.get_document("_id").map_err(Error::internal)?;
-    Ok(MessageTally { hour: hour(key)?, astrologer: astrologer(key), name: name(group), with: with(key)?, count: number(group, "n")? })
+#[derive(Deserialize)]
+struct MessageGroup {
+    #[serde(rename = "_id")]
+    key: (Bson, String),
+    name: Option<Bson>,
+    hours: Vec<usize>,
 }
 
-fn call_tally(group: &Document) -> Result<CallTally> {
-    let key = group.get_document("_id").map_err(Error::internal)?;
-    let word = key.get_str("o").map_err(Error::internal)?;
-    Ok(CallTally {
-        hour: hour(key)?,
-        astrologer: astrologer(key),
-        name: name(group),
-        with: with(key)?,
-        call_type: if key.get_bool("v").map_err(Error::internal)? { CallType::Video } else { CallType::Voice },
-        outcome: Outcome::parse(word).ok_or_else(|| unknown(word))?,
-        count: number(group, "n")?,
-        talked: number(group, "talked")?,
-        seconds: number(group, "seconds")?,
-    })
+impl MessageGroup {
+    fn tally(self, tallies: &mut Vec<MessageTally>) -> Result<()> {
+        let (astrologer, with) = (id(self.key.0), with(&self.key.1)?);
+        let name = text(self.name);
+        let mut counts = [0; 24];
+        for hour in self.hours {
+            *counts.get_mut(hour).ok_or_else(|| unknown("hour"))? += 1;
+        }
+        let hours = counts.into_iter().enumerate().filter(|(_, count)| *count > 0);
+        tallies.extend(hours.map(|(hour, count)| MessageTally { hour, astrologer: astrologer.clone(), name: name.clone(), with, count }));
+        Ok(())
+    }
 }
 
-fn hour(key: &Document) -> Result<usize> {
-    usize::try_from(number(key, "h")?).map_err(Error::internal)
+#[derive(Deserialize)]
+struct CallGroup {
+    #[serde(rename = "_id")]
+    key: (Bson, String, usize, bool, String),
+    name: Option<Bson>,
+    n: Bson,
+    talked: Bson,
+    seconds: Bson,
 }
 
-fn astrologer(key: &Document) -> String {
-    match key.get("a") {
-        Some(Bson::String(id)) => id.clone(),
-        Some(Bson::ObjectId(id)) => id.to_hex(),
+impl CallGroup {
+    fn tally(self) -> Result<CallTally> {
+        let (astrologer, kind, hour, is_video, outcome) = self.key;
+        let number = |value: &Bson, name| whole(value).and_then(|n| u64::try_from(n).ok()).ok_or_else(|| unknown(name));
+        Ok(CallTally {
+            hour,
+            astrologer: id(astrologer),
+            name: text(self.name),
+            with: with(&kind)?,
+            call_type: if is_video { CallType::Video } else { CallType::Voice },
+            outcome: Outcome::parse(&outcome).ok_or_else(|| unknown(&outcome))?,
+            count: number(&self.n, "n")?,
+            talked: number(&self.talked, "talked")?,
+            seconds: number(&self.seconds, "seconds")?,
+        })
+    }
+}
+
+fn id(value: Bson) -> String {
+    match value {
+        Bson::String(id) => id,
+        Bson::ObjectId(id) => id.to_hex(),
         _ => String::new(),
     }
 }
 
-fn name(group: &Document) -> Option<String> {
-    group.get_str("name").ok().filter(|name| !name.is_empty()).map(str::to_owned)
+fn text(value: Option<Bson>) -> Option<String> {
+    match value {
+        Some(Bson::String(text)) if !text.is_empty() => Some(text),
+        _ => None,
+    }
 }
 
-fn with(key: &Document) -> Result<With> {
-    let word = key.get_str("w").map_err(Error::internal)?;
+fn with(word: &str) -> Result<With> {
     ParticipantKind::parse(word).and_then(With::kind).ok_or_else(|| unknown(word))
 }
 
@@ -260,4 +346,22 @@ fn number(document: &Document, name: &str) -> Result<u64> {
 fn unknown(word: &str) -> Error {
     let source: Source = format!("analytics: {word:?} means nothing here").into();
     Error::internal(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_day_are_the_day() {
+        let day = Day::from_number(20_000);
+        for (parts, made) in [(0, 1), (1, 1), (2, 2), (7, 7), (50_000, 1_000)] {
+            let divided = divide(day.start(), day.end(), parts);
+            assert_eq!(divided.len(), made);
+            assert_eq!((divided[0].0, divided[made - 1].1), (day.start(), day.end()));
+            assert!(divided.windows(2).all(|two| two[0].1 == two[1].0), "{divided:?}");
+            assert!(divided.iter().all(|(from, to)| from < to), "{divided:?}");
+        }
+        assert_eq!(divide(day.start(), day.start(), 3).len(), 3);
+    }
 }

@@ -103,6 +103,36 @@ pub(super) fn step(change: &CallChange) -> Document {
     update
 }
 
+/// Where steps that were taken together leave their marks, until everybody was told of the call's end.
+pub(super) const MARKS: &str = "steps";
+
+/// To be unset of a call of which everybody was told.
+pub(super) fn left_over() -> Document {
+    let mut unset = nothing_left();
+    unset.insert(MARKS, "");
+    unset
+}
+
+/// The call as this step left it, of the call as it was found a moment later. Usually that is the same.
+pub(super) fn as_after(change: &CallChange, mut found: Call) -> Call {
+    if found.status == change.to {
+        return found;
+    }
+    // Another node was as fast. After an end there is no step, so this one was none.
+    found.status = change.to;
+    (found.ended_at, found.end_reason, found.end_detail, found.ended_by) = (None, None, None, None);
+    (found.duration, found.server_duration) = (0, 0);
+    found.notices = Notices::default();
+    found.updated_at = change.at;
+    if change.to != CallStatus::Ongoing {
+        found.connected_at = None;
+    }
+    if change.to.is_ringing() {
+        found.answered_at = None;
+    }
+    found
+}
+
 /// To be unset of a call that is over and needs nobody any more.
 pub(super) fn nothing_left() -> Document {
     doc! { "open": "", "notify": "" }
@@ -287,4 +317,50 @@ fn feedback(fields: Fields<'_>, parties: [&Participant; 2]) -> Result<Option<Fee
 /// Whole seconds; N stores fractions where a client sent one.
 fn seconds(fields: Fields<'_>, name: &str) -> Result<u32> {
     Ok(fields.find_whole(name)?.map_or(0, |seconds| u32::try_from(seconds.max(0)).unwrap_or(u32::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::models::NewCall;
+
+    /// A step that another node overtook is answered as if it had been read at once.
+    #[test]
+    fn a_call_that_went_on_is_wound_back() {
+        let person = |kind, id| Participant::new(kind, id).expect("an id");
+        let new = NewCall {
+            caller: person(ParticipantKind::User, "u1"),
+            caller_profile: Profile::default(),
+            callee: person(ParticipantKind::Astrologer, "a1"),
+            callee_profile: Profile::default(),
+            call_type: CallType::Voice,
+            channel: "c".into(),
+            conversation_key: ConversationKey::stored("k"),
+            consultation_id: None,
+            status: CallStatus::Ringing,
+            ring_for: Duration::from_secs(60),
+            at: Timestamp::from_millis(1_000),
+        };
+        let ringing = Call { ring_deadline: None, ..new.into_call(CallId::from_bytes([1; 12]), Timestamp::from_millis(1_000)) };
+        let after = |call: &Call, to, second: i64| Call { status: to, updated_at: Timestamp::from_millis(second), ..call.clone() };
+        let at = |second| Some(Timestamp::from_millis(second));
+        let answered = Call { answered_at: at(2_000), ..after(&ringing, CallStatus::Answered, 2_000) };
+        let ongoing = Call { connected_at: at(3_000), ..after(&answered, CallStatus::Ongoing, 3_000) };
+        let ended = Call {
+            ended_at: at(4_000),
+            duration: 2,
+            server_duration: 2,
+            end_reason: Some(EndReason::Completed),
+            end_detail: Some("completed".into()),
+            ended_by: Some(ringing.caller.clone()),
+            notices: Notices { caller: false, callee: true, log: true },
+            ..after(&ongoing, CallStatus::Ended, 4_000)
+        };
+        for passed in [&ringing, &answered, &ongoing, &ended] {
+            let change = CallChange { id: ringing.id, from: Vec::new(), to: passed.status, end: None, at: passed.updated_at };
+            assert_eq!(&as_after(&change, ended.clone()), passed);
+        }
+    }
 }

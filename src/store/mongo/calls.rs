@@ -1,60 +1,62 @@
 //! Calls: making them ring, moving them on, and what is left to do about those that are over.
 //!
-//! New ones are stored in batches. Each step is one conditional update of one document, so that of several nodes, and of a deadline and
-//! a person, exactly one wins.
+//! New ones are stored together, and steps taken together. Each step is one conditional update of one document, so that of several nodes,
+//! and of a deadline and a person, exactly one wins.
 
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use bson::oid::ObjectId;
 use bson::{Bson, Document, doc};
-use futures_util::FutureExt;
 use mongodb::error::ErrorKind;
 use mongodb::options::ReturnDocument;
-use tokio::sync::oneshot;
-use tracing::error;
 
-use super::call_document::{self as documents, in_status, nothing_left, notice_words};
+use super::call_document::{self as documents, MARKS, in_status, left_over, notice_words};
 use super::engine::Engine;
 use super::failure::again;
+use super::together::{Line, MOST_TOGETHER, Request};
 use crate::error::{Error, Result};
 use crate::models::{Call, CallId, Feedback, IdClock, NewCall, Notices, Timestamp};
 use crate::store::analytics::counted_already;
 use crate::store::{CallChange, Transitioned};
 
-/// Calls in one request.
-const CALLS_AT_ONCE: usize = 1000;
-/// New calls that may wait; past it callers are told to come back.
-const MOST_WAITING: usize = 2048;
+/// A call that begins.
+pub(super) struct Beginning(Document);
 
-/// Calls that begin while others are being stored, and go in one request after them: each alone would cost several times as much.
-/// A lone one waits for nobody.
-#[derive(Default)]
-pub(super) struct NewCalls(Mutex<Gathered>);
+impl Request for Beginning {
+    type Answer = ();
 
-#[derive(Default)]
-struct Gathered {
-    under_way: bool,
-    waiting: Vec<Beginning>,
-}
+    const WHAT: &'static str = "storing a call";
 
-struct Beginning {
-    document: Document,
-    reply: oneshot::Sender<Result<()>>,
-}
-
-impl NewCalls {
-    fn gathered(&self) -> MutexGuard<'_, Gathered> {
-        // std Mutex: never held across an await.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn line(engine: &Engine) -> &Line<Self> {
+        &engine.new_calls
     }
 
-    /// Those that wait; without any, the end of the task is noted in the same step.
-    fn take(&self) -> Vec<Beginning> {
-        let mut gathered = self.gathered();
-        let count = gathered.waiting.len().min(CALLS_AT_ONCE);
-        gathered.under_way = count > 0;
-        gathered.waiting.drain(..count).collect()
+    async fn carry_out(engine: &Engine, requests: Vec<Self>) -> Vec<Result<()>> {
+        engine.store_calls(&requests).await
+    }
+}
+
+/// A step of a call.
+pub(super) struct Step(CallChange);
+
+impl Request for Step {
+    type Answer = Transitioned;
+
+    const WHAT: &'static str = "moving on a call";
+
+    fn line(engine: &Engine) -> &Line<Self> {
+        &engine.call_steps
+    }
+
+    async fn carry_out(engine: &Engine, mut requests: Vec<Self>) -> Vec<Result<Transitioned>> {
+        if requests.len() > 1 {
+            return engine.take_steps(&requests).await;
+        }
+        match requests.pop() {
+            Some(Self(change)) => vec![engine.take_step(&change).await],
+            None => Vec::new(),
+        }
     }
 }
 
@@ -63,21 +65,30 @@ impl Engine {
         let (id, at) = clock.next(new.at);
         let document = documents::write(&new.into_call(CallId::from_bytes(id), at));
         let call = documents::read(&document)?;
-        let (reply, stored) = oneshot::channel();
-        {
-            let mut gathered = self.new_calls.gathered();
-            if gathered.waiting.len() >= MOST_WAITING {
-                return Err(Error::overloaded());
-            }
-            gathered.waiting.push(Beginning { document, reply });
-            if !gathered.under_way {
-                gathered.under_way = true;
-                // In a task of its own: whoever asked first may go away while others wait.
-                self.tasks.spawn(store_new_calls(Arc::clone(self)));
-            }
-        }
-        stored.await.unwrap_or_else(|_| Err(Error::unavailable("storing a call was given up")))?;
+        self.together(Beginning(document)).await?;
         Ok(call)
+    }
+
+    async fn store_calls(&self, calls: &[Beginning]) -> Vec<Result<()>> {
+        let insert = async {
+            match self.calls.insert_many(calls.iter().map(|Beginning(document)| document)).ordered(false).await {
+                // The refusal of some is an answer, not a failure of the request.
+                Err(e) => match &*e.kind {
+                    ErrorKind::InsertMany(many) if many.write_concern_error.is_none() => Ok(many.write_errors.clone().unwrap_or_default()),
+                    _ => Err(e),
+                },
+                Ok(_) => Ok(Vec::new()),
+            }
+        };
+        let outcome = self.ask("storing calls in", self.database.name(), insert).await;
+        let result = |index| match &outcome {
+            Ok(refused) => match refused.iter().find(|refusal| refusal.index == index) {
+                None => Ok(()),
+                Some(refusal) => Err(Error::internal(format!("storing a call: {} (code {})", refusal.message, refusal.code))),
+            },
+            Err(error) => Err(again(error)),
+        };
+        (0..calls.len()).map(result).collect()
     }
 
     pub(super) async fn find_call(&self, id: CallId) -> Result<Option<Call>> {
@@ -85,18 +96,60 @@ impl Engine {
         found.map(|document| documents::read(&document)).transpose()
     }
 
-    pub(super) async fn transition_call(&self, change: CallChange) -> Result<Transitioned> {
-        let filter = doc! { "_id": change.id, "status": in_status(&change.from) };
-        if let Some(call) = self.change_call("moving on call", change.id, filter, documents::step(&change)).await? {
-            if counted_already(&call, change.at) {
-                self.recount_day(call.initiated_at).await?;
-            }
+    pub(super) async fn transition_call(self: &Arc<Self>, change: CallChange) -> Result<Transitioned> {
+        let at = change.at;
+        let taken = self.together(Step(change)).await?;
+        if let Transitioned::Applied(call) = &taken
+            && counted_already(call, at)
+        {
+            self.recount_day(call.initiated_at).await?;
+        }
+        Ok(taken)
+    }
+
+    async fn take_step(&self, change: &CallChange) -> Result<Transitioned> {
+        if let Some(call) = self.change_call("moving on call", change.id, may_be_taken(change), documents::step(change)).await? {
             return Ok(Transitioned::Applied(Box::new(call)));
         }
         Ok(match self.find_call(change.id).await? {
             Some(call) => Transitioned::Refused(Box::new(call)),
             None => Transitioned::NotFound,
         })
+    }
+
+    /// Steps of several calls, each as conditional as one alone. One command says how many were taken, but not which: each leaves a mark of
+    /// its own in the document, by which it is told from the same step of another node.
+    async fn take_steps(&self, steps: &[Step]) -> Vec<Result<Transitioned>> {
+        let marks: Vec<ObjectId> = steps.iter().map(|_| ObjectId::new()).collect();
+        let statement = |(Step(change), mark): (&Step, &ObjectId)| {
+            let mut update = documents::step(change);
+            update.insert("$push", doc! { MARKS: *mark });
+            doc! { "q": may_be_taken(change), "u": update }
+        };
+        let statements = steps.iter().zip(&marks).map(statement).collect();
+        let found = async {
+            let refused = self.update(self.calls.name(), statements).await?.refused;
+            let ids: Vec<CallId> = steps.iter().map(|Step(change)| change.id).collect();
+            let find = self.calls.find(doc! { "_id": { "$in": ids } });
+            let found = self.collect("finding calls in", self.database.name(), find).await?;
+            let by_id = |document: Document| Ok((documents::read_id(&document)?, document));
+            Ok((refused, found.into_iter().map(by_id).collect::<Result<HashMap<_, _>>>()?))
+        };
+        let (refused, documents) = match found.await {
+            Ok(found) => found,
+            Err(error) => return steps.iter().map(|_| Err(again(&error))).collect(),
+        };
+        let outcome = |(index, (Step(change), mark)): (usize, (&Step, &ObjectId))| {
+            if refused.contains(&index) {
+                return Err(Error::internal("moving on a call was refused"));
+            }
+            let Some(document) = documents.get(&change.id) else { return Ok(Transitioned::NotFound) };
+            let call = Box::new(documents::read(document)?);
+            let marks = document.get_array(MARKS).map(Vec::as_slice).unwrap_or_default();
+            let taken = marks.iter().any(|left| left.as_object_id() == Some(*mark));
+            Ok(if taken { Transitioned::Applied(Box::new(documents::as_after(change, *call))) } else { Transitioned::Refused(call) })
+        };
+        steps.iter().zip(&marks).enumerate().map(outcome).collect()
     }
 
     pub(super) async fn rate_call(&self, id: CallId, feedback: Feedback, at: Timestamp) -> Result<Option<Call>> {
@@ -115,7 +168,7 @@ impl Engine {
     }
 
     pub(super) async fn settle_notices(&self, settled: &[(CallId, Notices)]) -> Result<()> {
-        for settled in settled.chunks(CALLS_AT_ONCE) {
+        for settled in settled.chunks(MOST_TOGETHER) {
             self.settle(settled).await?;
         }
         Ok(())
@@ -131,7 +184,7 @@ impl Engine {
         let alike = || alike.iter().map(|(words, ids)| (words, doc! { "$in": ids }));
         let whole = alike().map(|(words, ids)| {
             let nothing_else = doc! { "$exists": true, "$not": { "$elemMatch": { "$nin": words } } };
-            of_many(doc! { "_id": ids, "notify": nothing_else }, doc! { "$unset": nothing_left() })
+            of_many(doc! { "_id": ids, "notify": nothing_else }, doc! { "$unset": left_over() })
         });
         if self.update_calls(whole.collect()).await? == settled.len() {
             return Ok(());
@@ -140,7 +193,7 @@ impl Engine {
             .map(|(words, ids)| of_many(doc! { "_id": ids, "notify": { "$in": words } }, doc! { "$pull": { "notify": { "$in": words } } }));
         // A command of its own: the statements of one may run in any order.
         if self.update_calls(parts.collect()).await? > 0 {
-            let empty = alike().map(|(_, ids)| of_many(doc! { "_id": ids, "notify": { "$size": 0 } }, doc! { "$unset": nothing_left() }));
+            let empty = alike().map(|(_, ids)| of_many(doc! { "_id": ids, "notify": { "$size": 0 } }, doc! { "$unset": left_over() }));
             self.update_calls(empty.collect()).await?;
         }
         Ok(())
@@ -153,43 +206,8 @@ impl Engine {
     }
 }
 
-async fn store_new_calls(engine: Arc<Engine>) {
-    loop {
-        let batch = engine.new_calls.take();
-        if batch.is_empty() {
-            return;
-        }
-        // A panic would leave everybody after it waiting; these learn that theirs was given up.
-        if AssertUnwindSafe(store_batch(&engine, batch)).catch_unwind().await.is_err() {
-            error!("storing calls panicked");
-        }
-    }
-}
-
-async fn store_batch(engine: &Engine, batch: Vec<Beginning>) {
-    let documents: Vec<&Document> = batch.iter().map(|beginning| &beginning.document).collect();
-    let insert = async {
-        match engine.calls.insert_many(documents).ordered(false).await {
-            // The refusal of some is an answer, not a failure of the request.
-            Err(e) => match &*e.kind {
-                ErrorKind::InsertMany(many) if many.write_concern_error.is_none() => Ok(many.write_errors.clone().unwrap_or_default()),
-                _ => Err(e),
-            },
-            Ok(_) => Ok(Vec::new()),
-        }
-    };
-    let outcome = engine.ask("storing calls in", engine.database.name(), insert).await;
-    for (index, Beginning { reply, .. }) in batch.into_iter().enumerate() {
-        let result = match &outcome {
-            Ok(refused) => match refused.iter().find(|refusal| refusal.index == index) {
-                None => Ok(()),
-                Some(refusal) => Err(Error::internal(format!("storing a call: {} (code {})", refusal.message, refusal.code))),
-            },
-            Err(error) => Err(again(error)),
-        };
-        // Whoever asked may have gone away.
-        let _ = reply.send(result);
-    }
+fn may_be_taken(change: &CallChange) -> Document {
+    doc! { "_id": change.id, "status": in_status(&change.from) }
 }
 
 fn of_many(filter: Document, update: Document) -> Document {

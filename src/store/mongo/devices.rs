@@ -46,9 +46,7 @@ impl DeviceStore for MongoStore {
 impl Engine {
     async fn register_device(&self, device: &Device) -> Result<()> {
         let owner = doc! { "ownerType": device.owner.kind().as_str(), "ownerId": device.owner.id(), "kind": device.kind.as_str() };
-        let mut fields = owner.clone();
-        fields.extend(doc! { "platform": device.platform.as_str(), "registeredAt": date(device.registered_at) });
-        let register = upsert_one(&self.devices, doc! { "_id": device.token.as_str() }, doc! { "$set": fields });
+        let register = upsert_one(&self.devices, doc! { "_id": device.token.as_str() }, doc! { "$set": fields(device) });
         self.ask("registering a device of", &device.owner, register).await?;
         // The one just registered stays, also beside others of the same moment.
         let mut others = owner;
@@ -64,7 +62,18 @@ impl Engine {
     }
 }
 
-fn read(document: &Document) -> Result<Device> {
+/// All of it but the token, which is the `_id`.
+pub(super) fn fields(device: &Device) -> Document {
+    doc! {
+        "ownerType": device.owner.kind().as_str(),
+        "ownerId": device.owner.id(),
+        "kind": device.kind.as_str(),
+        "platform": device.platform.as_str(),
+        "registeredAt": date(device.registered_at),
+    }
+}
+
+pub(super) fn read(document: &Document) -> Result<Device> {
     let text = |name: &str| document.get_str(name).ok();
     let read = || {
         Some(Device {

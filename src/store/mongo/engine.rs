@@ -17,11 +17,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::calls::NewCalls;
+use super::calls::{Beginning, Step};
 use super::failure::{self, failed};
 use super::others::Presence;
 use super::repair::Repairs;
 use super::summaries::Summaries;
+use super::together::Line;
 use crate::error::{Error, Result};
 use crate::metrics::StoreMetrics;
 use crate::models::{CallId, ConversationId, IdClock, MessageId, Timestamp};
@@ -68,7 +69,8 @@ pub(super) struct Engine {
     pub(super) metrics: StoreMetrics,
     /// Where messages stand that somebody is likely to ask on from: the conversation and the time.
     pub(super) places: Cache<MessageId, (ConversationId, Timestamp)>,
-    pub(super) new_calls: NewCalls,
+    pub(super) new_calls: Line<Beginning>,
+    pub(super) call_steps: Line<Step>,
     /// When a write was given up last, in milliseconds.
     doubted: AtomicI64,
     /// Cancelled by `close`; tasks drain and end.
@@ -104,7 +106,8 @@ impl Engine {
             unsure: Unsure::default(),
             metrics: StoreMetrics::default(),
             places: Cache::new(MOST_PLACES),
-            new_calls: NewCalls::default(),
+            new_calls: Line::default(),
+            call_steps: Line::default(),
             doubted: AtomicI64::new(i64::MIN),
             closed: CancellationToken::new(),
             tasks: TaskTracker::new(),

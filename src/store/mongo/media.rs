@@ -54,6 +54,12 @@ impl MediaStore for MongoStore {
         Ok(())
     }
 
+    async fn give_up_media(&self, id: MediaId) -> Result<bool> {
+        let states = [AttachmentState::Pending.as_str(), AttachmentState::Ready.as_str()];
+        let filter = doc! { "_id": id.to_string(), "kept": false, "state": { "$in": states.as_slice() } };
+        self.engine.change_media(id, filter, doc! { "state": AttachmentState::Erased.as_str() }).await
+    }
+
     async fn abandoned_media(&self, pending_before: Timestamp, unused_before: Timestamp, limit: usize) -> Result<Vec<Attachment>> {
         // To the database a limit of zero is no limit.
         if limit == 0 {
@@ -92,7 +98,7 @@ impl Engine {
     }
 }
 
-fn write(new: &Attachment) -> Result<Document> {
+pub(super) fn write(new: &Attachment) -> Result<Document> {
     let owner = new.owner.identity();
     let mut document = doc! {
         "_id": new.id.to_string(),
@@ -113,7 +119,7 @@ fn write(new: &Attachment) -> Result<Document> {
     Ok(document)
 }
 
-fn read(document: &Document) -> Result<Attachment> {
+pub(super) fn read(document: &Document) -> Result<Attachment> {
     let attachment = || {
         let text = |name: &str| document.get_str(name).ok();
         let number = |name: &str| document.get(name).filter(|value| !matches!(value, Bson::Null)).and_then(whole);

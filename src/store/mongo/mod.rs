@@ -7,6 +7,7 @@
 
 mod analytics;
 mod append;
+mod belongings;
 mod call_document;
 mod call_lists;
 mod calls;
@@ -32,6 +33,7 @@ mod reads;
 mod repair;
 mod rooms;
 mod summaries;
+mod together;
 mod trust;
 mod updates;
 mod upkeep;

@@ -102,6 +102,21 @@ impl OutboxStore for MongoStore {
         self.engine.collect("finding what was given up in", self.engine.outbox.name(), find).await?.iter().map(read).collect()
     }
 
+    async fn walk_outbox(&self, after: Option<String>, limit: usize) -> Result<Vec<OutboxEntry>> {
+        self.engine.check_open()?;
+        // To the database a limit of zero is no limit.
+        let limit = i64::try_from(limit.max(1)).unwrap_or(i64::MAX);
+        let find = self.engine.outbox.find(doc! { "_id": { "$gt": after.unwrap_or_default() } }).sort(doc! { "_id": 1 }).limit(limit);
+        let found = self.engine.collect("walking through", self.engine.outbox.name(), find).await?;
+        found.iter().map(read).collect()
+    }
+
+    async fn forget_outbox(&self, ids: Vec<String>) -> Result<()> {
+        self.engine.clock()?;
+        let delete = self.engine.outbox.delete_many(doc! { "_id": { "$in": ids } });
+        self.engine.ask("forgetting entries of", self.engine.outbox.name(), delete).await.map(drop)
+    }
+
     async fn revive_outbox(&self, id: Option<&str>, now: Timestamp, expires_at: Timestamp) -> Result<u64> {
         self.engine.clock()?;
         let mut filter = doc! { "state": "dead" };

@@ -5,6 +5,7 @@
 use rusqlite::{Connection, Params, params};
 
 use super::analytics;
+use super::messages::Put;
 use super::rows::{self, call_columns, notice_bits, sql_count};
 use crate::error::{Error, Result};
 use crate::models::{Call, CallId, CallStatus, CallType, EndReason, Feedback, IdClock, NewCall, Notices, Participant, Timestamp};
@@ -15,36 +16,67 @@ use crate::store::{CallChange, CallQuery, Calls, MAX_PAGE, Transitioned};
 pub(super) fn create(connection: &Connection, clock: &IdClock, new: NewCall) -> Result<Call> {
     let (id, at) = clock.next(new.at);
     let call = new.into_call(CallId::from_bytes(id), at);
-    connection
-        .prepare_cached(
-            "INSERT INTO call(id, caller_kind, caller, caller_identity, caller_name, caller_picture, callee_kind, callee, callee_identity,
-                callee_name, callee_picture, type, channel, conversation_key, consultation_id, status, ring_deadline, initiated_at,
-                ringing_at, updated_at)
-             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
-        )?
-        .execute(params![
-            call.id.bytes(),
-            call.caller.kind().as_str(),
-            call.caller.id(),
-            call.caller.identity().id(),
-            call.caller_profile.name,
-            call.caller_profile.picture,
-            call.callee.kind().as_str(),
-            call.callee.id(),
-            call.callee.identity().id(),
-            call.callee_profile.name,
-            call.callee_profile.picture,
-            call.call_type.as_str(),
-            call.channel,
-            call.conversation_key.as_ref().map(|key| key.as_str()),
-            call.consultation_id,
-            call.status.as_str(),
-            millis(call.ring_deadline),
-            call.initiated_at.as_millis(),
-            millis(call.ringing_at),
-            call.updated_at.as_millis(),
-        ])?;
+    put(connection, &call, Put::New)?;
     Ok(call)
+}
+
+macro_rules! insert {
+    ($verb:literal) => {
+        concat!(
+            $verb,
+            " INTO call(id, caller_kind, caller, caller_identity, caller_name, caller_picture, callee_kind, callee,
+                callee_identity, callee_name, callee_picture, type, channel, conversation_key, consultation_id, status, ring_deadline,
+                initiated_at, ringing_at, answered_at, connected_at, ended_at, duration, server_duration, end_reason, end_detail,
+                ended_by_kind, ended_by, notices, rating, feedback, rated_by_kind, rated_by, rated_at, updated_at)
+             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26,
+                ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35)"
+        )
+    };
+}
+
+/// Writes all of a call.
+pub(super) fn put(connection: &Connection, call: &Call, put: Put) -> Result<()> {
+    let sql = if put == Put::New { insert!("INSERT") } else { insert!("INSERT OR REPLACE") };
+    let (ended_by, feedback) = (call.ended_by.as_ref(), call.feedback.as_ref());
+    let rated_by = feedback.and_then(|feedback| feedback.by.as_ref());
+    connection.prepare_cached(sql)?.execute(params![
+        call.id.bytes(),
+        call.caller.kind().as_str(),
+        call.caller.id(),
+        call.caller.identity().id(),
+        call.caller_profile.name,
+        call.caller_profile.picture,
+        call.callee.kind().as_str(),
+        call.callee.id(),
+        call.callee.identity().id(),
+        call.callee_profile.name,
+        call.callee_profile.picture,
+        call.call_type.as_str(),
+        call.channel,
+        call.conversation_key.as_ref().map(|key| key.as_str()),
+        call.consultation_id,
+        call.status.as_str(),
+        call.ring_deadline.map(Timestamp::as_millis),
+        call.initiated_at.as_millis(),
+        call.ringing_at.map(Timestamp::as_millis),
+        call.answered_at.map(Timestamp::as_millis),
+        call.connected_at.map(Timestamp::as_millis),
+        call.ended_at.map(Timestamp::as_millis),
+        call.duration,
+        call.server_duration,
+        call.end_reason.map(EndReason::as_str),
+        call.end_detail,
+        ended_by.map(|by| by.kind().as_str()),
+        ended_by.map(Participant::id),
+        notice_bits(call.notices),
+        feedback.map(|feedback| feedback.rating),
+        feedback.and_then(|feedback| feedback.comment.as_deref()),
+        rated_by.map(|by| by.kind().as_str()),
+        rated_by.map(Participant::id),
+        feedback.map(|_| call.updated_at.as_millis()),
+        call.updated_at.as_millis(),
+    ])?;
+    Ok(())
 }
 
 /// The call with this id.

@@ -40,18 +40,24 @@ impl DeviceStore for SqliteStore {
 }
 
 fn register(connection: &Connection, device: &Device) -> Result<()> {
+    put(connection, device)?;
     let (kind, owner_kind, owner) = (device.kind.as_str(), device.owner.kind().as_str(), device.owner.id());
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO device(token, kind, owner_kind, owner, platform, registered_at) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
-        )?
-        .execute(params![device.token, kind, owner_kind, owner, device.platform.as_str(), device.registered_at.as_millis()])?;
     connection
         .prepare_cached(
             "DELETE FROM device WHERE token IN (SELECT token FROM device WHERE owner_kind = ?1 AND owner = ?2 AND kind = ?3
              ORDER BY registered_at DESC, token = ?4 DESC, token LIMIT -1 OFFSET ?5)",
         )?
         .execute(params![owner_kind, owner, kind, device.token, sql_count(Device::KEPT)])?;
+    Ok(())
+}
+
+pub(super) fn put(connection: &Connection, device: &Device) -> Result<()> {
+    let (kind, owner_kind, owner) = (device.kind.as_str(), device.owner.kind().as_str(), device.owner.id());
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO device(token, kind, owner_kind, owner, platform, registered_at) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![device.token, kind, owner_kind, owner, device.platform.as_str(), device.registered_at.as_millis()])?;
     Ok(())
 }
 

@@ -15,7 +15,7 @@ const COLUMNS: &str = "id, conversation, kind, person, name, type, size, state, 
 #[async_trait]
 impl MediaStore for SqliteStore {
     async fn announce_media(&self, attachment: Attachment) -> Result<()> {
-        self.write(move |connection, _| announce(connection, &attachment)).await
+        self.write(move |connection, _| write(connection, "INSERT", &attachment, false)).await
     }
 
     async fn find_media(&self, id: MediaId) -> Result<Option<Attachment>> {
@@ -53,6 +53,18 @@ impl MediaStore for SqliteStore {
         self.write(move |connection, _| work(connection)).await
     }
 
+    async fn give_up_media(&self, id: MediaId) -> Result<bool> {
+        let work = move |connection: &Connection| {
+            let changed = connection
+                .prepare_cached(
+                    "UPDATE media SET state = 'erased' WHERE id = ?1 AND (state = 'pending' OR (state = 'ready' AND used = 0))",
+                )?
+                .execute([id.to_string()])?;
+            Ok(changed > 0)
+        };
+        self.write(move |connection, _| work(connection)).await
+    }
+
     async fn abandoned_media(&self, pending_before: Timestamp, unused_before: Timestamp, limit: usize) -> Result<Vec<Attachment>> {
         self.readers.ask(move |connection| abandoned(connection, pending_before, unused_before, limit)).await
     }
@@ -73,23 +85,39 @@ impl MediaStore for SqliteStore {
     }
 }
 
-fn announce(connection: &Connection, new: &Attachment) -> Result<()> {
+/// As it is, in place of one with its id.
+pub(super) fn put(connection: &Connection, attachment: &Attachment, is_used: bool) -> Result<()> {
+    write(connection, "INSERT OR REPLACE", attachment, is_used)
+}
+
+/// All of them by id, each with whether a message names it.
+pub(super) fn walk(connection: &Connection, after: &str, limit: usize) -> Result<Vec<(Attachment, bool)>> {
+    let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS}, used FROM media WHERE id > ?1 ORDER BY id LIMIT ?2"))?;
+    let mut rows = statement.query(params![after, sql_count(limit)])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push((read(row)?, row.get(11)?));
+    }
+    Ok(found)
+}
+
+fn write(connection: &Connection, insert: &str, new: &Attachment, is_used: bool) -> Result<()> {
     let owner = new.owner.identity();
-    connection.prepare_cached(&format!("INSERT INTO media({COLUMNS}) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"))?.execute(
-        params![
-            new.id.to_string(),
-            new.conversation.as_str(),
-            owner.kind().as_str(),
-            owner.id(),
-            new.name,
-            new.media_type.mime,
-            i64::try_from(new.size_bytes).map_err(Error::internal)?,
-            new.state.as_str(),
-            new.pixels.map(|p| p.0),
-            new.pixels.map(|p| p.1),
-            new.created_at.as_millis(),
-        ],
-    )?;
+    let sql = format!("{insert} INTO media({COLUMNS}, used) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)");
+    connection.prepare_cached(&sql)?.execute(params![
+        new.id.to_string(),
+        new.conversation.as_str(),
+        owner.kind().as_str(),
+        owner.id(),
+        new.name,
+        new.media_type.mime,
+        i64::try_from(new.size_bytes).map_err(Error::internal)?,
+        new.state.as_str(),
+        new.pixels.map(|p| p.0),
+        new.pixels.map(|p| p.1),
+        new.created_at.as_millis(),
+        is_used,
+    ])?;
     Ok(())
 }
 

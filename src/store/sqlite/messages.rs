@@ -30,7 +30,7 @@ pub(super) fn send(connection: &Connection, clock: &IdClock, new: NewMessage) ->
     }
     let (id, at) = clock.next(new.at);
     let message = new.into_message(MessageId::from_bytes(id), at);
-    insert(connection, &message)?;
+    put(connection, &message, message.is_unread(), Put::New)?;
     conversations::append(connection, &message)?;
     Ok(Sent::fresh(message))
 }
@@ -44,42 +44,65 @@ fn find_first(connection: &Connection, new: &NewMessage) -> Result<Option<Messag
     )
 }
 
-fn insert(connection: &Connection, message: &Message) -> Result<()> {
+/// A new row, or one in place of whatever had its id.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Put {
+    New,
+    InPlace,
+}
+
+macro_rules! insert {
+    ($verb:literal) => {
+        concat!(
+            $verb,
+            " INTO message(conversation, id, sender_kind, sender, sender_name, sender_picture, recipient_kind, recipient,
+                recipient_identity, type, content, media_url, media_size, media_duration, thumbnail_url, reply_to, call_type, call_status,
+                call_duration, call_id, client_id, status, unread, created_at, updated_at, delivered_at, read_at, is_deleted, deleted_at,
+                deleted_by)
+             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26,
+                ?27, ?28, ?29, ?30)"
+        )
+    };
+}
+
+/// Writes all of a message; `counts` says whether it counts as unread.
+pub(super) fn put(connection: &Connection, message: &Message, counts: bool, put: Put) -> Result<()> {
+    let sql = if put == Put::New { insert!("INSERT") } else { insert!("INSERT OR REPLACE") };
     let no_call = CallLog::default();
     let call = message.call.as_ref().unwrap_or(&no_call);
-    connection
-        .prepare_cached(
-            "INSERT INTO message(conversation, id, sender_kind, sender, sender_name, sender_picture, recipient_kind, recipient,
-                recipient_identity, type, content, media_url, media_size, media_duration, thumbnail_url, reply_to, call_type, call_status,
-                call_duration, call_id, client_id, status, unread, created_at, updated_at)
-             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?24)",
-        )?
-        .execute(params![
-            message.conversation_id.bytes(),
-            message.id.bytes(),
-            message.sender.kind().as_str(),
-            message.sender.id(),
-            message.sender_profile.name,
-            message.sender_profile.picture,
-            message.recipient.kind().as_str(),
-            message.recipient.id(),
-            message.recipient.identity().id(),
-            message.message_type.as_str(),
-            message.content,
-            message.media.url,
-            message.media.size_bytes,
-            message.media.duration_seconds,
-            message.media.thumbnail_url,
-            message.reply_to.map(MessageId::bytes),
-            call.call_type,
-            call.call_status,
-            call.call_duration,
-            call.call_id,
-            message.client_message_id,
-            message.status.as_str(),
-            message.is_unread(),
-            message.created_at.as_millis(),
-        ])?;
+    let deleted_by = (!message.deleted_by.is_empty()).then(|| serde_json::to_string(&message.deleted_by));
+    connection.prepare_cached(sql)?.execute(params![
+        message.conversation_id.bytes(),
+        message.id.bytes(),
+        message.sender.kind().as_str(),
+        message.sender.id(),
+        message.sender_profile.name,
+        message.sender_profile.picture,
+        message.recipient.kind().as_str(),
+        message.recipient.id(),
+        message.recipient.identity().id(),
+        message.message_type.as_str(),
+        message.content,
+        message.media.url,
+        message.media.size_bytes,
+        message.media.duration_seconds,
+        message.media.thumbnail_url,
+        message.reply_to.map(MessageId::bytes),
+        call.call_type,
+        call.call_status,
+        call.call_duration,
+        call.call_id,
+        message.client_message_id,
+        message.status.as_str(),
+        counts,
+        message.created_at.as_millis(),
+        message.updated_at.as_millis(),
+        message.delivered_at.map(Timestamp::as_millis),
+        message.read_at.map(Timestamp::as_millis),
+        message.is_deleted,
+        message.deleted_at.map(Timestamp::as_millis),
+        deleted_by.transpose().map_err(Error::internal)?,
+    ])?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! (`readers`). `schema` has the tables; `conversations`, `messages`, `marks`, `calls` and `trust` have the statements.
 
 mod analytics;
+mod belongings;
 mod calls;
 mod conversations;
 mod devices;
@@ -151,7 +152,7 @@ impl UpkeepStore for SqliteStore {
     }
 
     async fn walk_calls(&self, after: Option<CallId>, limit: usize) -> Result<Vec<Call>> {
-        self.readers.ask(move |connection| upkeep::calls(connection, after, limit)).await
+        self.readers.ask(move |connection| upkeep::calls_by_id(connection, after, limit)).await
     }
 
     async fn relations(&self) -> Result<Vec<Relation>> {

@@ -92,6 +92,20 @@ impl OutboxStore for SqliteStore {
         self.readers.ask(move |connection| find_all(connection, sql, [sql_count(limit)])).await
     }
 
+    async fn walk_outbox(&self, after: Option<String>, limit: usize) -> Result<Vec<OutboxEntry>> {
+        let sql = concat!("SELECT ", outbox_columns!(), " FROM outbox WHERE id > ?1 ORDER BY id LIMIT ?2");
+        self.readers.ask(move |connection| find_all(connection, sql, params![after.unwrap_or_default(), sql_count(limit)])).await
+    }
+
+    async fn forget_outbox(&self, ids: Vec<String>) -> Result<()> {
+        self.write(move |connection, _| {
+            let mut delete = connection.prepare_cached("DELETE FROM outbox WHERE id = ?1")?;
+            ids.iter().try_for_each(|id| delete.execute([id]).map(drop))?;
+            Ok(())
+        })
+        .await
+    }
+
     async fn revive_outbox(&self, id: Option<&str>, now: Timestamp, expires_at: Timestamp) -> Result<u64> {
         let id = id.map(str::to_owned);
         self.write(move |connection, _| {

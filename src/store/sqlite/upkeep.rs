@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Params, params};
 
-use super::rows::{self, call_columns, message_columns, notice_bits, sql_count};
-use super::{conversations, messages};
+use super::messages::Put;
+use super::rows::{self, call_columns, message_columns, sql_count};
+use super::{calls, conversations, messages};
 use crate::error::{Error, Result};
-use crate::models::message::CallLog;
-use crate::models::{Call, CallId, Conversation, ConversationId, EndReason, Message, MessageId, Participant, Relation, Timestamp};
+use crate::models::{Call, CallId, Conversation, ConversationId, Message, MessageId, Participant, Relation, Timestamp};
 use crate::store::{Load, Recount};
 
 /// Whether a message counts for its recipient (`?4` is his person key), worked out from what it is.
@@ -33,7 +33,7 @@ pub(super) fn messages_of(connection: &Connection, of: ConversationId, after: Op
     all(connection, sql, params![of.bytes(), after.map_or([0; 12], MessageId::bytes), sql_count(limit)], rows::message)
 }
 
-pub(super) fn calls(connection: &Connection, after: Option<CallId>, limit: usize) -> Result<Vec<Call>> {
+pub(super) fn calls_by_id(connection: &Connection, after: Option<CallId>, limit: usize) -> Result<Vec<Call>> {
     let sql = concat!("SELECT ", call_columns!(), " FROM call WHERE id > ?1 ORDER BY id LIMIT ?2");
     all(connection, sql, params![after.map_or([0; 12], CallId::bytes), sql_count(limit)], rows::call)
 }
@@ -117,7 +117,7 @@ pub(super) fn take_over(connection: &Connection, load: &Load) -> Result<()> {
             let Some(conversation) = conversations::load(connection, handle.id)? else { return Err(Error::ConversationNotFound) };
             all.iter().try_for_each(|message| put_message(connection, &conversation, message))
         }
-        Load::Calls(all) => all.iter().try_for_each(|call| put_call(connection, call)),
+        Load::Calls(all) => all.iter().try_for_each(|call| calls::put(connection, call, Put::InPlace)),
         Load::Relations(all) => all.iter().try_for_each(|relation| {
             connection
                 .prepare_cached("INSERT OR REPLACE INTO relation(user, astrologer, consultation_id, at) VALUES(?1, ?2, ?3, ?4)")?
@@ -183,104 +183,8 @@ fn put_conversation(connection: &Connection, conversation: &Conversation) -> Res
 }
 
 fn put_message(connection: &Connection, conversation: &Conversation, message: &Message) -> Result<()> {
-    let no_call = CallLog::default();
-    let call = message.call.as_ref().unwrap_or(&no_call);
     let is_hidden = message.deleted_by.contains(&conversation.person_key(&message.recipient));
-    let deleted_by = (!message.deleted_by.is_empty()).then(|| serde_json::to_string(&message.deleted_by));
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO message(conversation, id, sender_kind, sender, sender_name, sender_picture, recipient_kind, recipient,
-                recipient_identity, type, content, media_url, media_size, media_duration, thumbnail_url, reply_to, call_type, call_status,
-                call_duration, call_id, client_id, status, unread, created_at, updated_at, delivered_at, read_at, is_deleted, deleted_at,
-                deleted_by)
-             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26,
-                ?27, ?28, ?29, ?30)",
-        )?
-        .execute(params![
-            message.conversation_id.bytes(),
-            message.id.bytes(),
-            message.sender.kind().as_str(),
-            message.sender.id(),
-            message.sender_profile.name,
-            message.sender_profile.picture,
-            message.recipient.kind().as_str(),
-            message.recipient.id(),
-            message.recipient.identity().id(),
-            message.message_type.as_str(),
-            message.content,
-            message.media.url,
-            message.media.size_bytes,
-            message.media.duration_seconds,
-            message.media.thumbnail_url,
-            message.reply_to.map(MessageId::bytes),
-            call.call_type,
-            call.call_status,
-            call.call_duration,
-            call.call_id,
-            message.client_message_id,
-            message.status.as_str(),
-            message.is_unread() && !is_hidden,
-            message.created_at.as_millis(),
-            message.updated_at.as_millis(),
-            message.delivered_at.map(Timestamp::as_millis),
-            message.read_at.map(Timestamp::as_millis),
-            message.is_deleted,
-            message.deleted_at.map(Timestamp::as_millis),
-            deleted_by.transpose().map_err(Error::internal)?,
-        ])?;
-    Ok(())
-}
-
-fn put_call(connection: &Connection, call: &Call) -> Result<()> {
-    let (ended_by, feedback) = (call.ended_by.as_ref(), call.feedback.as_ref());
-    let rated_by = feedback.and_then(|feedback| feedback.by.as_ref());
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO call(id, caller_kind, caller, caller_identity, caller_name, caller_picture, callee_kind, callee,
-                callee_identity, callee_name, callee_picture, type, channel, conversation_key, consultation_id, status, ring_deadline,
-                initiated_at, ringing_at, answered_at, connected_at, ended_at, duration, server_duration, end_reason, end_detail,
-                ended_by_kind, ended_by, notices, rating, feedback, rated_by_kind, rated_by, rated_at, updated_at)
-             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26,
-                ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35)",
-        )?
-        .execute(params![
-            call.id.bytes(),
-            call.caller.kind().as_str(),
-            call.caller.id(),
-            call.caller.identity().id(),
-            call.caller_profile.name,
-            call.caller_profile.picture,
-            call.callee.kind().as_str(),
-            call.callee.id(),
-            call.callee.identity().id(),
-            call.callee_profile.name,
-            call.callee_profile.picture,
-            call.call_type.as_str(),
-            call.channel,
-            call.conversation_key.as_ref().map(|key| key.as_str()),
-            call.consultation_id,
-            call.status.as_str(),
-            call.ring_deadline.map(Timestamp::as_millis),
-            call.initiated_at.as_millis(),
-            call.ringing_at.map(Timestamp::as_millis),
-            call.answered_at.map(Timestamp::as_millis),
-            call.connected_at.map(Timestamp::as_millis),
-            call.ended_at.map(Timestamp::as_millis),
-            call.duration,
-            call.server_duration,
-            call.end_reason.map(EndReason::as_str),
-            call.end_detail,
-            ended_by.map(|by| by.kind().as_str()),
-            ended_by.map(Participant::id),
-            notice_bits(call.notices),
-            feedback.map(|feedback| feedback.rating),
-            feedback.and_then(|feedback| feedback.comment.as_deref()),
-            rated_by.map(|by| by.kind().as_str()),
-            rated_by.map(Participant::id),
-            feedback.map(|_| call.updated_at.as_millis()),
-            call.updated_at.as_millis(),
-        ])?;
-    Ok(())
+    messages::put(connection, message, message.is_unread() && !is_hidden, Put::InPlace)
 }
 
 pub(super) fn erase_names(connection: &Connection, person: &Participant) -> Result<()> {

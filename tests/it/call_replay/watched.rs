@@ -19,8 +19,9 @@ use samvad::store::analytics::{AnalyticsStore, CountedDay};
 use samvad::store::inbox::{ConversationPlace, InboxStore, MissedCalls};
 use samvad::store::presence::{LeftBehind, PresenceStore, Seen};
 use samvad::store::{
-    CallChange, CallQuery, Calls, Change, ConversationPage, Conversations, DeleteMessage, DeviceStore, Load, Lookup, MarkRead,
-    MessageQuery, Messages, NewConversation, Opened, OutboxStore, Pending, ReadMarks, Recount, Sent, Store, Transitioned, UpkeepStore,
+    Belonging, BelongingSort, BelongingStore, CallChange, CallQuery, Calls, Change, ConversationPage, Conversations, DeleteMessage,
+    DeviceStore, Load, Lookup, MarkRead, MessageQuery, Messages, NewConversation, Opened, OutboxStore, Pending, ReadMarks, Recount, Sent,
+    Store, Transitioned, UpkeepStore,
 };
 
 /// A store that hands everything on.
@@ -166,6 +167,10 @@ impl MediaStore for Watched {
         hand_on!(self.erase_media(id))
     }
 
+    async fn give_up_media(&self, id: MediaId) -> Result<bool> {
+        hand_on!(self.give_up_media(id))
+    }
+
     async fn abandoned_media(&self, pending_before: Timestamp, unused_before: Timestamp, limit: usize) -> Result<Vec<Attachment>> {
         hand_on!(self.abandoned_media(pending_before, unused_before, limit))
     }
@@ -221,6 +226,14 @@ impl OutboxStore for Watched {
         hand_on!(self.revive_outbox(id, now, expires_at))
     }
 
+    async fn walk_outbox(&self, after: Option<String>, limit: usize) -> Result<Vec<OutboxEntry>> {
+        hand_on!(self.walk_outbox(after, limit))
+    }
+
+    async fn forget_outbox(&self, ids: Vec<String>) -> Result<()> {
+        hand_on!(self.forget_outbox(ids))
+    }
+
     async fn messages_made_since(&self, since: Timestamp, after: Option<MessageId>, limit: usize) -> Result<Vec<Message>> {
         hand_on!(self.messages_made_since(since, after, limit))
     }
@@ -250,6 +263,17 @@ impl PresenceStore for Watched {
 
     async fn partners_of(&self, people: &[Participant], most: usize) -> Result<Vec<(Participant, Vec<Participant>)>> {
         hand_on!(self.partners_of(people, most))
+    }
+}
+
+#[async_trait]
+impl BelongingStore for Watched {
+    async fn walk_belongings(&self, sort: BelongingSort, after: Option<String>, limit: usize) -> Result<Vec<Belonging>> {
+        hand_on!(self.walk_belongings(sort, after, limit))
+    }
+
+    async fn put_belongings(&self, belongings: Vec<Belonging>) -> Result<()> {
+        hand_on!(self.put_belongings(belongings))
     }
 }
 

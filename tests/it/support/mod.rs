@@ -3,6 +3,7 @@
 pub mod attacker;
 pub mod client;
 pub mod contract;
+pub mod held_line;
 pub mod http;
 pub mod issuer;
 pub mod mongo;
@@ -14,6 +15,7 @@ pub mod proxy;
 pub mod recorder;
 pub mod redis;
 pub mod redis_cluster;
+pub mod redis_tls;
 pub mod server;
 pub mod stores;
 pub mod world;

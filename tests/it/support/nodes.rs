@@ -43,16 +43,26 @@ impl Nodes {
 
     /// None yet.
     pub fn none() -> Self {
+        Self::on(Redis::start())
+    }
+
+    /// None yet, and this Redis.
+    pub fn on(redis: Redis) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        Self { redis: Redis::start(), programs: Vec::new(), database: stores::fresh_database(), folder }
+        Self { redis, programs: Vec::new(), database: stores::fresh_database(), folder }
     }
 
     /// One more, in touch with Redis unless the settings say otherwise.
     pub fn add(&mut self, settings: &[(&str, &str)]) {
+        self.add_through(&stores::mongo_uri(), settings);
+    }
+
+    /// The same that reaches mongod by this address.
+    pub fn add_through(&mut self, mongo_uri: &str, settings: &[(&str, &str)]) {
         let url = self.redis.url();
         let settings: Vec<(&str, &str)> =
             [("REDIS_URL", url.as_str()), ("ADMIN_SECRET_KEY", ADMIN_KEY)].into_iter().chain(settings.iter().copied()).collect();
-        let mongo = (stores::mongo_uri(), self.database.clone());
+        let mongo = (mongo_uri.to_owned(), self.database.clone());
         self.programs.push(Some(Program::start(self.folder.path(), Some(&mongo), &settings)));
     }
 
@@ -64,6 +74,11 @@ impl Nodes {
     /// SIGKILL, to this node alone.
     pub fn kill(&mut self, n: usize) {
         self.programs[n].take().expect("it runs").kill();
+    }
+
+    /// SIGTERM, to this node alone; it ends in order.
+    pub fn end(&mut self, n: usize) {
+        self.programs[n].take().expect("it runs").end();
     }
 
     /// A user connected to this node.

@@ -16,6 +16,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use jsonwebtoken::EncodingKey;
+use samvad::outside::{Fcm, ServiceAccount};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -68,6 +70,8 @@ pub enum Reply {
     Json(u16, Value),
     RetryAfter(u16, Value, &'static str),
     Text(u16, &'static str),
+    /// JSON, so long after the request.
+    Late(Duration, u16, Value),
     Hang,
 }
 
@@ -76,6 +80,7 @@ struct Played {
     heard: Mutex<Vec<Heard>>,
     script: Mutex<HashMap<String, VecDeque<Reply>>>,
     delay: Mutex<Duration>,
+    distrusted: Mutex<Option<String>>,
     news: Notify,
 }
 
@@ -138,6 +143,18 @@ impl Outside {
         .to_string()
     }
 
+    /// What sends by FCM to here.
+    pub fn sender(&self) -> Fcm {
+        let account = ServiceAccount {
+            project_id: PROJECT.into(),
+            client_email: "push@samvad-test.example".into(),
+            key_id: None,
+            key: EncodingKey::from_rsa_pem(KEYS.rsa_private.as_bytes()).expect("a key"),
+            token_url: format!("{}/token", self.url).parse().expect("an address"),
+        };
+        Fcm::new(account, &self.url.parse().expect("an address")).expect("a client")
+    }
+
     /// Settings that send by FCM to here.
     pub fn fcm(&self) -> Vec<(&'static str, String)> {
         vec![("FIREBASE_SERVICE_ACCOUNT_JSON", self.service_account()), ("FCM_URL", self.url.clone())]
@@ -164,6 +181,11 @@ impl Outside {
     /// From now on every answer takes so long.
     pub fn delay(&self, delay: Duration) {
         *self.played.delay.lock().expect("not poisoned") = delay;
+    }
+
+    /// From now on this access token is refused.
+    pub fn distrust(&self, token: &str) {
+        *self.played.distrusted.lock().expect("not poisoned") = Some(format!("Bearer {token}"));
     }
 
     /// Everything heard under paths that contain this.
@@ -223,6 +245,7 @@ async fn answer(State(played): State<Arc<Played>>, uri: Uri, version: Version, h
     if heard.path != "/token" {
         tokio::time::sleep(delay).await;
     }
+    let is_distrusted = played.distrusted.lock().expect("not poisoned").as_deref() == Some(heard.header("authorization"));
     let json = |status: u16, body: Value| (StatusCode::from_u16(status).expect("a status"), axum::Json(body)).into_response();
     match reply {
         Some(Reply::Json(status, body)) => json(status, body),
@@ -231,8 +254,13 @@ async fn answer(State(played): State<Arc<Played>>, uri: Uri, version: Version, h
             response.headers_mut().insert("retry-after", after.parse().expect("a value"));
             response
         }
+        Some(Reply::Late(late, status, body)) => {
+            tokio::time::sleep(late).await;
+            json(status, body)
+        }
         Some(Reply::Text(status, text)) => (StatusCode::from_u16(status).expect("a status"), text).into_response(),
         Some(Reply::Hang) => std::future::pending().await,
+        None if is_distrusted => json(401, json!({ "error": { "code": 401, "message": "no", "status": "UNAUTHENTICATED" } })),
         None if heard.path == "/token" => {
             json(200, json!({ "access_token": format!("t{number}"), "expires_in": 3599, "token_type": "Bearer" }))
         }

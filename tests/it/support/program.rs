@@ -62,6 +62,13 @@ impl Program {
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
+    /// SIGTERM, to this pid alone; it must end in order.
+    pub fn end(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("it runs").success());
+        assert!(self.child.wait().expect("it ends").success(), "an orderly end");
+    }
+
     /// SIGKILL, to this pid alone.
     pub fn kill(mut self) {
         self.child.kill().expect("it still ran");

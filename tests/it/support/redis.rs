@@ -13,14 +13,19 @@ use tokio::sync::Notify;
 pub struct Redis {
     child: Child,
     port: u16,
+    arguments: Vec<String>,
 }
 
 impl Redis {
     /// Starts one on a free port.
     pub fn start() -> Self {
-        // Free a moment ago; should somebody else be faster, redis-server ends and the test says so.
-        let port = StdListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port();
-        Self { child: run(port), port }
+        let port = free_port();
+        Self::with(port, vec!["--port".into(), port.to_string()])
+    }
+
+    /// Starts one that listens on this port because these arguments say so.
+    pub fn with(port: u16, arguments: Vec<String>) -> Self {
+        Self { child: run(port, &arguments), port, arguments }
     }
 
     /// Where it listens.
@@ -36,7 +41,7 @@ impl Redis {
 
     /// Starts it again in the same place, with nothing in it.
     pub fn start_again(&mut self) {
-        self.child = run(self.port);
+        self.child = run(self.port, &self.arguments);
     }
 }
 
@@ -48,9 +53,14 @@ impl Drop for Redis {
     }
 }
 
-fn run(port: u16) -> Child {
+/// Free a moment ago; should somebody else be faster, redis-server ends and the test says so.
+pub fn free_port() -> u16 {
+    StdListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port()
+}
+
+fn run(port: u16, arguments: &[String]) -> Child {
     let mut command = Command::new("redis-server");
-    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+    command.args(arguments).args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
     let child = command.stdout(Stdio::null()).spawn();
     let mut child = child.expect("redis-server is on the PATH: run scripts/test, or apt-get install redis-server");
     let give_up = Instant::now() + Duration::from_secs(20);

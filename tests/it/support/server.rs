@@ -7,9 +7,9 @@ use std::time::Duration;
 use samvad::app::App;
 use samvad::auth::{RefreshPace, Verifier};
 use samvad::config::{Config, Raw};
-use samvad::models::{Participant, ParticipantKind};
+use samvad::models::{Participant, ParticipantKind, Timestamp};
 use samvad::server::Server;
-use samvad::services::Services;
+use samvad::services::{Clock, Services};
 use samvad::store::Store;
 use samvad::transport::{Links, Places};
 use tokio::task::JoinHandle;
@@ -45,19 +45,24 @@ impl TestServer {
 
     /// Starts one with these settings, which believes [`ADMIN_KEY`] and tokens of [`TestServer::sign`].
     pub async fn start_with(store: Arc<dyn Store>, settings: &[(&str, &str)]) -> Self {
-        Self::serve(store, settings, |_| Verifier::new(SECRET, Some(ADMIN_KEY.into()))).await
+        Self::start_by(store, settings, Arc::new(Timestamp::now)).await
+    }
+
+    /// The same, whose rules go by this clock.
+    pub async fn start_by(store: Arc<dyn Store>, settings: &[(&str, &str)], clock: Clock) -> Self {
+        Self::serve(store, settings, clock, |_| Verifier::new(SECRET, Some(ADMIN_KEY.into()))).await
     }
 
     /// Starts one with these settings, which believes whom they make known.
     pub async fn start_believing(store: Arc<dyn Store>, settings: &[(&str, &str)], pace: RefreshPace) -> Self {
-        Self::serve(store, settings, |config| Verifier::from_config(config, pace).expect("readable keys")).await
+        Self::serve(store, settings, Arc::new(Timestamp::now), |config| Verifier::from_config(config, pace).expect("readable keys")).await
     }
 
-    async fn serve(store: Arc<dyn Store>, settings: &[(&str, &str)], verifier: impl FnOnce(&Config) -> Verifier) -> Self {
+    async fn serve(store: Arc<dyn Store>, settings: &[(&str, &str)], clock: Clock, verifier: impl FnOnce(&Config) -> Verifier) -> Self {
         let pairs = [("PORT", "0")].into_iter().chain(settings.iter().copied());
         let config = Config::parse(&Raw::from_pairs(pairs)).expect("legal settings");
         let verifier = verifier(&config);
-        let app = App::new(&config, verifier.clone(), store);
+        let app = App::with_clock(&config, verifier.clone(), store, clock);
         let (services, places, links) = (app.services.clone(), app.places.clone(), app.links.clone());
         let server = Server::bind(app, SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
         let url = format!("http://{}", server.address());
