@@ -1,6 +1,6 @@
 //! What the services ask of storage, in the domain's words; two drivers answer alike.
 //!
-//! `sqlite` keeps one file, `mongo` keeps the documents the Node backend knows. The suite in `tests/it/store_contract.rs`
+//! `sqlite` keeps one file, `mongo` keeps the documents the Node backend knows. The suite in `tests/it/store_contract`
 //! runs every sentence below on both.
 
 pub mod analytics;

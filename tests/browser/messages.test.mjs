@@ -77,9 +77,14 @@ on('replying, deleting for oneself and for everyone', {}, async (visit) => {
   await left.sees('In the monsoon');
   // Others may not take back what one said.
   await right.message('When was I born?').getByRole('button', { name: 'Delete' }).click();
+  const dialog = right.box.getByRole('dialog');
+  await dialog.waitFor();
   assert.equal(await right.button('Delete for everyone').count(), 0);
+  await dialog.getByText('When was I born?').click();
+  await visit.page.keyboard.press('Shift+Tab');
+  assert.ok(await dialog.evaluate((box) => box.contains(document.activeElement)), 'a click on its text leaves the focus in the dialog');
   await visit.page.keyboard.press('Escape');
-  await right.box.getByRole('dialog').waitFor({ state: 'detached' });
+  await dialog.waitFor({ state: 'detached' });
 });
 
 on('an image by its address', {}, async (visit) => {

@@ -1,7 +1,7 @@
 // Small things that several parts of the page use.
 
 import type { ComponentChildren } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { initials, type Person } from '../model/people';
 import type { Failure } from '../model/rest';
 import { Icon, type IconName } from './icons';
@@ -52,7 +52,8 @@ export function useNow(isWanted = true): number {
 /** A dialog over one side: the other one stays usable. Escape closes it, Tab stays inside, and the focus goes back to where it was. */
 export function Dialog({ title, onClose, children }: { title: string; onClose: () => void; children: ComponentChildren }) {
   const box = useRef<HTMLDivElement>(null);
-  useEffect(() => {
+  // Before it is painted: a key pressed at once, Escape above all, is already the dialog's.
+  useLayoutEffect(() => {
     const before = document.activeElement as HTMLElement | null;
     focusable(box.current)[0]?.focus();
     return () => before?.focus();
@@ -66,13 +67,14 @@ export function Dialog({ title, onClose, children }: { title: string; onClose: (
     const all = focusable(box.current);
     const [first, last] = [all[0], all.at(-1)];
     const from = event.shiftKey ? first : last;
-    if (document.activeElement !== from) return;
+    // A click beside the buttons leaves the focus on the box itself.
+    if (document.activeElement !== from && document.activeElement !== box.current) return;
     event.preventDefault();
     (event.shiftKey ? last : first)?.focus();
   };
   return (
     <div class="veil" onClick={(event) => event.target === event.currentTarget && onClose()}>
-      <div class="dialog" role="dialog" aria-label={title} ref={box} onKeyDown={onKeyDown}>
+      <div class="dialog" role="dialog" aria-label={title} tabIndex={-1} ref={box} onKeyDown={onKeyDown}>
         <h2>{title}</h2>
         {children}
       </div>
