@@ -1,5 +1,6 @@
 //! Who is there: what is kept of it, who is told, and who is not.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ on_every_driver!(
     whom_a_dead_process_left_behind_is_found_and_settled_once,
     acquaintances_share_a_conversation_or_a_relation,
     partners_are_those_of_the_latest_conversations,
+    partners_of_a_crowd_are_those_of_each,
     those_who_talk_with_somebody_hear_that_he_comes_and_goes_and_strangers_learn_nothing,
 );
 
@@ -129,16 +131,38 @@ async fn partners_are_those_of_the_latest_conversations(store: Arc<dyn Store>) {
         open(&store, &user(&format!("u{n}")), &astrologer("a1"), n).await;
     }
     open(&store, &admin("ops7"), &astrologer("a1"), 9).await;
-    let partners = store.partners_of(&[astrologer("a1"), user("u1"), user("nobody")], 3).await.expect("read");
-    assert_eq!(partners.len(), 3);
-    for (person, partners) in partners {
-        let expected = match person.id() {
-            "a1" => vec!["admin:admin", "user:u3", "user:u4"],
-            "u1" => vec!["astrologer:a1"],
-            _ => vec![],
-        };
-        assert_eq!(named(partners), expected, "{person}");
+    // Together with an admin everybody is asked for alone.
+    for asked in [vec![astrologer("a1"), user("u1"), user("nobody")], vec![astrologer("a1"), user("u1"), user("nobody"), admin("ops8")]] {
+        let partners = store.partners_of(&asked, 3).await.expect("read");
+        assert_eq!(partners.len(), asked.len());
+        for (person, partners) in partners {
+            let expected = match person.id() {
+                "a1" => vec!["admin:admin", "user:u3", "user:u4"],
+                "u1" => vec!["astrologer:a1"],
+                "ops8" => vec!["astrologer:a1"],
+                _ => vec![],
+            };
+            assert_eq!(named(partners), expected, "{person}");
+        }
     }
+}
+
+async fn partners_of_a_crowd_are_those_of_each(store: Arc<dyn Store>) {
+    // More than are asked for at once, and one of them with more conversations than are read for many.
+    for n in 0..120 {
+        open(&store, &user(&format!("u{n}")), &astrologer(&format!("a{}", n % 7)), n).await;
+    }
+    for n in 0..501 {
+        open(&store, &user(&format!("v{n}")), &astrologer("busy"), n).await;
+    }
+    let crowd: Vec<_> = (0..120).map(|n| user(&format!("u{n}"))).chain([astrologer("busy"), astrologer("a3")]).collect();
+    let partners: HashMap<_, _> = store.partners_of(&crowd, 5).await.expect("read").into_iter().collect();
+    assert_eq!(partners.len(), crowd.len());
+    for n in 0..120 {
+        assert_eq!(named(partners[&user(&format!("u{n}"))].clone()), [format!("astrologer:a{}", n % 7)]);
+    }
+    assert_eq!(named(partners[&astrologer("busy")].clone()), ["user:v496", "user:v497", "user:v498", "user:v499", "user:v500"]);
+    assert_eq!(named(partners[&astrologer("a3")].clone()), ["user:u101", "user:u108", "user:u115", "user:u87", "user:u94"]);
 }
 
 /// The rows of an answer, by `type:id`.

@@ -259,13 +259,20 @@ pub(super) fn is_person(person: &Participant) -> Document {
     }
 }
 
-/// The conversations of a person that are not closed.
-pub(super) fn active(person: &Participant) -> Document {
-    let mut mine = doc! { "participants": { "$elemMatch": is_person(person) }, "isActive": { "$in": [true, null] } };
+/// The conversations of a person.
+pub(super) fn all_of(person: &Participant) -> Document {
+    let mut mine = doc! { "participants": { "$elemMatch": is_person(person) } };
     if person.kind() == ParticipantKind::Admin {
         // Says nothing new, but the planner does not see that the index of the admins' conversations will do.
         mine.insert("participants.type", person.kind().as_str());
     }
+    mine
+}
+
+/// The conversations of a person that are not closed.
+pub(super) fn active(person: &Participant) -> Document {
+    let mut mine = all_of(person);
+    mine.insert("isActive", doc! { "$in": [true, null] });
     mine
 }
 

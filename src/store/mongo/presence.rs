@@ -1,12 +1,15 @@
 //! Who is connected to which process, and since when somebody is not: one document for each person ever seen.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use bson::{Bson, Document, doc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::MongoStore;
 use super::conversation_document as documents;
-use super::conversations::is_person;
+use super::conversations::{all_of, is_person};
 use super::engine::{Engine, date};
 use super::fields::id_forms;
 use super::rooms::{date_of, id_of, person, undecodable};
@@ -16,6 +19,10 @@ use crate::store::presence::{LeftBehind, PresenceStore, Seen};
 
 /// Questions for partners at once; each is a short walk along an index.
 const ASKED_AT_ONCE: usize = 8;
+/// How many people's partners are asked for in one question, and the most conversations it may find: of people with more than that
+/// between them each is asked for alone.
+const ASKED_TOGETHER: usize = 50;
+const FOUND_TOGETHER: usize = 500;
 /// The most conversations one question for acquaintances reads: nobody has so many with those he asks for.
 const READ_AT_MOST: i64 = 2_000;
 
@@ -48,12 +55,14 @@ impl PresenceStore for MongoStore {
 
     async fn partners_of(&self, people: &[Participant], most: usize) -> Result<Vec<(Participant, Vec<Participant>)>> {
         self.engine.check_open()?;
-        let people = people.to_vec();
-        let asked = people.into_iter().map(|person| async move {
-            let partners = self.engine.partners(&person, most).await?;
-            Ok((person, partners))
-        });
-        stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).try_collect().await
+        let mut all = Vec::with_capacity(people.len());
+        for group in people.chunks(ASKED_TOGETHER) {
+            match self.engine.partners_together(group, most).await? {
+                Some(found) => all.extend(found),
+                None => all.extend(self.engine.partners_one_by_one(group, most).await?),
+            }
+        }
+        Ok(all)
     }
 }
 
@@ -98,7 +107,7 @@ impl Engine {
             // All of them, however old: a dead one tells when it last saw somebody.
             self.processes_alive(Timestamp::from_millis(0)).await?
         } else {
-            std::collections::HashMap::new()
+            HashMap::new()
         };
         let read = |document: &Document| {
             let at = date_of(document, "seenAt").ok_or_else(|| undecodable(document))?;
@@ -158,24 +167,63 @@ impl Engine {
         Ok(among(others, &met))
     }
 
-    async fn partners(&self, of: &Participant, most: usize) -> Result<Vec<Participant>> {
+    /// `None` if they talk too much, or one of them is an admin, who takes part in more than can be looked through here.
+    async fn partners_together(&self, people: &[Participant], most: usize) -> Result<Option<Vec<(Participant, Vec<Participant>)>>> {
+        if people.len() < 2 || people.iter().any(|person| person.kind() == ParticipantKind::Admin) {
+            return Ok(None);
+        }
+        let ids: Vec<&str> = people.iter().map(Participant::id).collect();
         let find = self
             .conversations
-            .find(doc! { "participants": { "$elemMatch": is_person(of) } })
-            .sort(doc! { "lastMessageAt": -1, "_id": -1 })
-            .projection(doc! { "participants": 1 })
-            .limit(i64::try_from(most).unwrap_or(i64::MAX));
-        let mut partners = Vec::new();
-        for document in &self.collect("finding the partners of", of, find).await? {
-            for person in documents::people_in(document)? {
-                let person = person.identity();
-                if !person.is_same_identity(of) && !partners.contains(&person) {
-                    partners.push(person);
-                }
+            .find(doc! { "participants.id": { "$in": ids } })
+            .projection(doc! { "participants": 1, "lastMessageAt": 1 })
+            .limit(i64::try_from(FOUND_TOGETHER + 1).unwrap_or(i64::MAX));
+        let mut found = self.collect("finding the partners of many in", self.database.name(), find).await?;
+        if found.len() > FOUND_TOGETHER {
+            return Ok(None);
+        }
+        found.sort_by_key(|document| Reverse((date_of(document, "lastMessageAt"), document.get_object_id("_id").ok())));
+        let conversations: Vec<Vec<Participant>> = found.iter().map(documents::people_in).collect::<Result<_>>()?;
+        let mut of_each: HashMap<Participant, Vec<&Vec<Participant>>> = HashMap::new();
+        for conversation in &conversations {
+            for person in conversation {
+                of_each.entry(person.identity()).or_default().push(conversation);
             }
         }
-        Ok(partners)
+        let partners = |person: &Participant| {
+            let theirs = of_each.get(&person.identity()).map(Vec::as_slice).unwrap_or_default();
+            (person.clone(), partners_in(person, theirs.iter().take(most).copied()))
+        };
+        Ok(Some(people.iter().map(partners).collect()))
     }
+
+    async fn partners_one_by_one(&self, people: &[Participant], most: usize) -> Result<Vec<(Participant, Vec<Participant>)>> {
+        let people = people.to_vec();
+        let asked = people.into_iter().map(|person| async move {
+            let find = self
+                .conversations
+                .find(all_of(&person))
+                .sort(doc! { "lastMessageAt": -1, "_id": -1 })
+                .projection(doc! { "participants": 1 })
+                .limit(i64::try_from(most).unwrap_or(i64::MAX));
+            let found = self.collect("finding the partners of", &person, find).await?;
+            let conversations: Vec<Vec<Participant>> = found.iter().map(documents::people_in).collect::<Result<_>>()?;
+            let partners = partners_in(&person, &conversations);
+            Ok((person, partners))
+        });
+        stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).try_collect().await
+    }
+}
+
+/// The others of these conversations, each once.
+fn partners_in<'a>(of: &Participant, conversations: impl IntoIterator<Item = &'a Vec<Participant>>) -> Vec<Participant> {
+    let mut partners = Vec::new();
+    for person in conversations.into_iter().flatten().map(Participant::identity) {
+        if !person.is_same_identity(of) && !partners.contains(&person) {
+            partners.push(person);
+        }
+    }
+    partners
 }
 
 fn among(others: &[Participant], met: &[Participant]) -> Vec<Participant> {

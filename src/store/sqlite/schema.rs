@@ -145,7 +145,7 @@ const MIGRATIONS: &[&str] = &[
 
 // FULL: an answer means the disk has it. 16000 pages bound the log to about 64 MB; smaller values cost a quarter of the rate.
 const WRITER: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA wal_autocheckpoint = 16000;
-    PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF;";
+    PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF;";
 // mmap saves readers a copy of each page; the writer must not have it, a failing disk would end the process with SIGBUS.
 const READER: &str = "PRAGMA query_only = ON; PRAGMA cache_size = -16384; PRAGMA mmap_size = 2147483648; PRAGMA temp_store = MEMORY;";
 
