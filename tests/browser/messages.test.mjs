@@ -1,6 +1,6 @@
 // Two people talk in two panes of one page.
 import assert from 'node:assert/strict';
-import { house, PHONE } from './support.mjs';
+import { house, PHONE, until } from './support.mjs';
 
 const { on } = house();
 
@@ -181,8 +181,8 @@ on('events are listed both ways, filtered, and copied as code', {}, async (visit
   await events.getByLabel('Filter events').fill('');
   await events.getByLabel('Direction').selectOption('heard');
   await events.getByLabel('Side').selectOption('right');
-  await rows.first().waitFor();
-  assert.ok((await rows.evaluateAll((all) => all.map((row) => `${row.dataset.side} ${row.dataset.direction}`))).every((row) => row === 'right heard'));
+  const kinds = () => rows.evaluateAll((all) => [...new Set(all.map((row) => `${row.dataset.side} ${row.dataset.direction}`))].join());
+  await until(async () => (await kinds()) === 'right heard', 'only what the right side heard');
 });
 
 on('by keyboard alone', {}, async (visit) => {
@@ -211,13 +211,11 @@ on('by keyboard alone', {}, async (visit) => {
   }
   await keyboard.press('Escape');
   await dialog.waitFor({ state: 'detached' });
-  // A moment after the dialog is gone.
-  for (let waited = 0; waited < 2_000 && !/New conversation/.test(await focused()); waited += 50) await visit.page.waitForTimeout(50);
-  assert.match(await focused(), /New conversation/, 'the focus goes back');
+  await until(async () => /New conversation/.test(await focused()), 'the focus goes back');
   await tabTo(/Demo astrologer/);
   await keyboard.press('Enter');
   await left.box.getByLabel('Message to Demo astrologer').waitFor();
-  assert.match(await focused(), /Message to Demo astrologer/);
+  await until(async () => /Message to Demo astrologer/.test(await focused()), 'one may write at once');
   await keyboard.type('By hand');
   await keyboard.press('Enter');
   await left.sees('By hand');
@@ -247,9 +245,9 @@ on('dark where the system is dark, and by the button', { colorScheme: 'dark' }, 
   const dark = await paper();
   await visit.picture('dark');
   await visit.page.getByRole('button', { name: 'Colours: auto' }).click();
-  assert.notEqual(await paper(), dark);
+  await until(async () => (await paper()) !== dark, 'light');
   await visit.page.getByRole('button', { name: 'Colours: light' }).click();
-  assert.equal(await paper(), dark);
+  await until(async () => (await paper()) === dark, 'dark again');
   await visit.page.reload();
   await visit.page.getByRole('button', { name: 'Colours: dark' }).waitFor();
 });

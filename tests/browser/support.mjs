@@ -77,6 +77,14 @@ async function serveFrom(folder, context, server) {
   });
 }
 
+/** Waits until something holds, as long as for an element. */
+export async function until(holds, what) {
+  for (const end = Date.now() + PATIENCE_MS; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 100))) {
+    if (await holds()) return;
+  }
+  assert.fail(`not in time: ${what}`);
+}
+
 let people = 0;
 
 /** A page of the console, and what people do there. */

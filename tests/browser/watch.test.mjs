@@ -1,17 +1,10 @@
 // The board for admins: figures of the real server, sessions of one person, revoking.
 import assert from 'node:assert/strict';
-import { house, PHONE } from './support.mjs';
+import { house, PHONE, until } from './support.mjs';
 
 const { on } = house({ RATE_PROFILE: 'default' });
 
 const value = async (visit, chart, series) => Number((await visit.page.locator(`[data-chart="${chart}"] [data-series="${series}"] b`).textContent()).replaceAll(',', ''));
-const until = async (holds, what) => {
-  for (let n = 0; n < 100; n++) {
-    if (await holds()) return;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  assert.fail(`not in time: ${what}`);
-};
 
 on('the board moves with what happens', {}, async (visit) => {
   const { left } = await visit.openAsTwo({ talking: ['left'] });
@@ -24,7 +17,7 @@ on('the board moves with what happens', {}, async (visit) => {
   await left.sees('message 8', 'Delivered');
   await until(async () => (await value(there, 'Messages', 'accepted')) > 0, 'messages per second');
   // Ten at once, then thirty a minute: some of these are turned away.
-  for (let n = 9; n <= 16; n++) await left.write(`message ${n}`);
+  for (let n = 9; n <= 30; n++) await left.write(`message ${n}`);
   await left.box.getByText('RATE_LIMITED').first().waitFor();
   await until(async () => (await value(there, 'Limits', 'turned away')) > 0, 'limits');
   await left.button('Voice call').click();
