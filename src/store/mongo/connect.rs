@@ -21,7 +21,7 @@ use crate::models::{MessageId, Timestamp};
 const SELECT_WITHIN: Duration = Duration::from_secs(5);
 /// How long the members may take to agree, unless the URI says otherwise.
 const AGREE_WITHIN: Duration = Duration::from_secs(5);
-/// Connections at most, unless the URI says otherwise: four lanes, their steps, and readers.
+/// Connections at most, unless the URI says otherwise: the lanes, their steps, and readers.
 const CONNECTIONS: u32 = 48;
 /// How long start-up waits for the first attempt to prepare.
 const PREPARE_WITHIN: Duration = Duration::from_secs(10);

@@ -38,6 +38,7 @@ mod trust;
 mod updates;
 mod upkeep;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,8 +75,13 @@ impl MongoStore {
     /// done every write answers `Unavailable`.
     /// Errors: `InvalidPayload` when the URI cannot be read or asks for unacknowledged writes.
     pub async fn connect(uri: &str, database: &str) -> Result<Self> {
+        Self::connect_with(uri, database, lanes::lanes_here()).await
+    }
+
+    /// The same with so many queues for what is written, between which conversations are divided.
+    pub async fn connect_with(uri: &str, database: &str, lanes: NonZeroUsize) -> Result<Self> {
         let engine = connect::connect(uri, database).await?;
-        let (lanes, at_work) = Lanes::start(&engine);
+        let (lanes, at_work) = Lanes::start(&engine, lanes);
         connect::start_preparing(&engine).await;
         summaries::start(&engine, at_work);
         repair::start(&engine);

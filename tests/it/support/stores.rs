@@ -1,5 +1,6 @@
 //! Empty stores of either kind, one for each test.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,10 @@ pub fn sqlite() -> (Arc<dyn Store>, TempDir) {
 
 /// A store in this database (see [`fresh_database`]), ready to be written to.
 pub async fn mongodb(database: &str) -> Arc<dyn Store> {
-    let store: Arc<dyn Store> = Arc::new(MongoStore::connect(&mongo_uri(), database).await.expect("TEST_MONGODB_URI can be read"));
+    // As many queues as on a large machine; the program's tests run it with those of this one.
+    let lanes = NonZeroUsize::new(4).expect("not zero");
+    let store = MongoStore::connect_with(&mongo_uri(), database, lanes).await.expect("TEST_MONGODB_URI can be read");
+    let store: Arc<dyn Store> = Arc::new(store);
     // Connecting goes on in the background.
     let ready = async {
         while let Err(error) = store.check_writable().await {
