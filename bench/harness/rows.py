@@ -1,5 +1,6 @@
 """What is measured and what is asked of it. A row is some runs, made in alternation; a line of the table compares two groups of them."""
 
+import os
 import signal
 import subprocess
 from dataclasses import dataclass, field
@@ -8,8 +9,8 @@ from tempfile import NamedTemporaryFile
 from typing import Callable
 
 OURS = ["samvad-mongodb", "samvad-sqlite"]
-# The lanes of the server's MongoDB store: with so many batches under way, each holds this share of the senders.
-LANES = 4
+# The lanes of the server's MongoDB store, one for every two cores: with so many batches under way, each holds this share of the senders.
+LANES = max(1, min(4, len(os.sched_getaffinity(0)) // 2))
 
 
 @dataclass
