@@ -194,7 +194,11 @@ fn rate_rules(config: &Config) -> RateRules {
         (Limited::History, limits.history_per_minute),
         (Limited::Other, limits.other_per_minute),
     ];
-    RateRules { profile, overrides: overrides.into_iter().filter_map(|(what, count)| Some((what, count?))).collect() }
+    RateRules {
+        profile,
+        overrides: overrides.into_iter().filter_map(|(what, count)| Some((what, count?))).collect(),
+        store_is_elsewhere: matches!(config.store, StoreConfig::Mongo { .. }),
+    }
 }
 
 /// Which check of relations these settings mean. Without a word it is on with MongoDB, which knows who consulted whom; the embedded

@@ -124,6 +124,8 @@ pub struct RateRules {
     pub profile: RateProfile,
     /// `LIMIT_*`.
     pub overrides: Vec<(Limited, u32)>,
+    /// Whether the store works in processes of its own, so that who waits for it needs no core here.
+    pub store_is_elsewhere: bool,
 }
 
 impl RateRules {
@@ -206,7 +208,7 @@ impl Limits {
         let this = Self {
             people: Arc::new(counters),
             guesses,
-            turns: Arc::new(Semaphore::new(cores.div_ceil(2))),
+            turns: Arc::new(Semaphore::new(if core.rules.rates.store_is_elsewhere { cores } else { cores.div_ceil(2) })),
             shared,
             metrics: Arc::clone(&core.metrics),
             notices: Arc::default(),
@@ -232,7 +234,8 @@ impl Limits {
     }
 
     /// Waits for a turn at something large, such as a page of history: they are made one after the other on half of the cores, so that
-    /// who asks for many of them leaves the others the rest.
+    /// who asks for many of them leaves the others the rest. With a store elsewhere there are twice as many turns, for half of each is
+    /// waiting.
     pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
         // Never closed; without a turn it would go all the same.
         Arc::clone(&self.turns).acquire_owned().await.ok()
@@ -401,7 +404,7 @@ mod tests {
 
     #[test]
     fn the_eleventh_message_at_once_waits_two_seconds() {
-        let rules = RateRules { profile: RateProfile::Default, overrides: Vec::new() };
+        let rules = RateRules { profile: RateProfile::Default, ..RateRules::default() };
         let counter = Counter::new(&rules.allowance(ParticipantKind::User, Limited::Messages).expect("limited")).expect("a counter");
         for n in 0..10 {
             assert!(counter.take(&person("a"), NonZeroU32::MIN).is_ok(), "{n}");
@@ -413,7 +416,7 @@ mod tests {
 
     #[test]
     fn an_override_counts_for_all_but_admins_and_off_is_off() {
-        let rules = RateRules { profile: RateProfile::Strict, overrides: vec![(Limited::Messages, 3)] };
+        let rules = RateRules { profile: RateProfile::Strict, overrides: vec![(Limited::Messages, 3)], ..RateRules::default() };
         let allowed = |kind, what| rules.allowance(kind, what).map(|a| (a.burst, a.count, a.strict));
         assert_eq!(allowed(ParticipantKind::User, Limited::Messages), Some((3, 3, false)));
         assert_eq!(allowed(ParticipantKind::Admin, Limited::Messages), Some((300, 300, false)));

@@ -28,6 +28,8 @@ pub struct Stock {
     messages: u64,
     client_ids: Option<ClientIds>,
     begins_ms: u64,
+    /// Tells the client ids of this run from those of others on the same data; the seed's are 0.
+    run: u32,
 }
 
 /// One message.
@@ -66,7 +68,7 @@ impl Stock {
         // Nobody signs in with these people's tokens, so any secret will do.
         let cast = Cast::seeded("unused");
         let pairs = (0..conversations as usize).map(|index| cast.pair(index)).collect::<Result<_, _>>()?;
-        Ok(Self { pairs, messages, client_ids, begins_ms: now_ms() - 3_600_000 - SPAN_MS })
+        Ok(Self { pairs, messages, client_ids, begins_ms: now_ms() - 3_600_000 - SPAN_MS, run: (now_ms() & 0x3fff_ffff) as u32 | 1 })
     }
 
     pub fn pairs(&self) -> &[Pair] {
@@ -113,7 +115,7 @@ impl Stock {
             side: 0,
             at_ms: at_ms as i64,
             content: &WORDS[..120],
-            client_id: client_ids.map(|kind| kind.make(at_ms, 1 + u32::from(writer), pair as u64, number)),
+            client_id: client_ids.map(|kind| kind.make(at_ms, self.run.wrapping_add(u32::from(writer)), pair as u64, number)),
             is_read: false,
         }
     }
