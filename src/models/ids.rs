@@ -140,6 +140,11 @@ impl IdClock {
         Self { process: rand::random(), last: Mutex::new(Last { millis: i64::from(second) * 1000, second, counter: 0 }) }
     }
 
+    /// What is in all ids of this clock, and in none of another process.
+    pub fn process(&self) -> [u8; 5] {
+        self.process
+    }
+
     /// Whether an id was made by this clock, and not by another process.
     pub fn made(&self, id: [u8; 12]) -> bool {
         id[4..9] == self.process

@@ -5,6 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -174,11 +175,48 @@ const GUESSING: u64 = 100_000;
 pub struct Limits {
     people: Arc<HashMap<(ParticipantKind, Limited), Counter>>,
     guesses: Option<Arc<Guesses>>,
-    turns: Arc<Semaphore>,
+    turns: Arc<Turns>,
     shared: Option<SharedLimits>,
     metrics: Arc<Metrics>,
     /// One for each of [`Limited::ALL`], and one for admin keys.
     notices: Arc<[Notice; Limited::ALL.len() + 1]>,
+}
+
+/// Turns at something large. While somebody sends messages they are taken on half of the cores, so that who asks for many pages leaves
+/// the senders the rest; otherwise on all of them. With a store elsewhere always on all, for half of each turn is waiting.
+struct Turns {
+    places: Arc<Semaphore>,
+    /// Places of a turn while messages are sent.
+    wide: u32,
+    began: Instant,
+    /// Milliseconds after `began`, and [`QUIET_AFTER`] more.
+    busy_until: AtomicU64,
+}
+
+/// How long after a message the next one is expected.
+const QUIET_AFTER: Duration = Duration::from_millis(250);
+
+impl Turns {
+    fn new(cores: usize, store_is_elsewhere: bool) -> Self {
+        let wide = if store_is_elsewhere || cores == 1 { 1 } else { 2 };
+        let places = if wide == 1 { cores } else { cores.next_multiple_of(2) };
+        Self { places: Arc::new(Semaphore::new(places)), wide, began: Instant::now(), busy_until: AtomicU64::new(0) }
+    }
+
+    fn note_message(&self) {
+        let until = self.began.elapsed() + QUIET_AFTER;
+        self.busy_until.store(whole_millis(until), Relaxed);
+    }
+
+    async fn next(&self) -> Option<OwnedSemaphorePermit> {
+        let is_busy = whole_millis(self.began.elapsed()) < self.busy_until.load(Relaxed);
+        // Never closed; without a turn it would go all the same.
+        Arc::clone(&self.places).acquire_many_owned(if is_busy { self.wide } else { 1 }).await.ok()
+    }
+}
+
+fn whole_millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Who tries out admin keys. Tokens cannot be guessed, so those of the same address are not concerned.
@@ -208,7 +246,7 @@ impl Limits {
         let this = Self {
             people: Arc::new(counters),
             guesses,
-            turns: Arc::new(Semaphore::new(if core.rules.rates.store_is_elsewhere { cores } else { cores.div_ceil(2) })),
+            turns: Arc::new(Turns::new(cores, core.rules.rates.store_is_elsewhere)),
             shared,
             metrics: Arc::clone(&core.metrics),
             notices: Arc::default(),
@@ -233,16 +271,16 @@ impl Limits {
         self.people.is_empty()
     }
 
-    /// Waits for a turn at something large, such as a page of history: they are made one after the other on half of the cores, so that
-    /// who asks for many of them leaves the others the rest. With a store elsewhere there are twice as many turns, for half of each is
-    /// waiting.
+    /// Waits for a turn at something large, such as a page of history; see [`Turns`].
     pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        // Never closed; without a turn it would go all the same.
-        Arc::clone(&self.turns).acquire_owned().await.ok()
+        self.turns.next().await
     }
 
     /// Counts one request. Errors: `RATE_LIMITED`, with the time to wait.
     pub fn count(&self, user: &CurrentUser, what: Limited) -> Result<()> {
+        if what == Limited::Messages {
+            self.turns.note_message();
+        }
         self.count_n(user, what, NonZeroU32::MIN)
     }
 

@@ -122,16 +122,16 @@ struct Unheard {
 }
 
 impl Unheard {
-    /// `newest` is the newest message this process has told by now.
-    fn covers(self, message: &Message, newest: Option<MessageId>) -> bool {
-        let is_ours = newest.is_some_and(|newest| newest.process() == message.id.process());
+    /// `process` is in the ids of what this process stores.
+    fn covers(self, id: MessageId, created_at: Timestamp, process: Option<[u8; 5]>) -> bool {
+        let is_ours = process == Some(id.process());
         let before_it_came = match self.came {
             None => true,
-            Some(came) if is_ours => Some(message.id) <= came.told,
+            Some(came) if is_ours => Some(id) <= came.told,
             // The times of other processes may be a little ahead of this clock.
-            Some(came) => message.created_at <= came.at.plus(AHEAD),
+            Some(came) => created_at <= came.at.plus(AHEAD),
         };
-        message.created_at >= self.since && before_it_came
+        created_at >= self.since && before_it_came
     }
 }
 
@@ -381,8 +381,8 @@ impl Messaging {
             move || Box::pin(async move { store.messages(query).await }),
             move |page| {
                 let audience = Audience::connection(connection.id()).about(&key).called(Some(&spelling));
-                let newest = this.recent.told();
-                let missed = page.items.into_iter().filter(|m| unheard.covers(m, newest) && !is_shown(&connection, m));
+                let process = this.core.store.id_process();
+                let missed = page.items.into_iter().filter(|m| unheard.covers(m.id, m.created_at, process) && !is_shown(&connection, m));
                 for mut message in missed {
                     this.attachments.show(&mut message);
                     let message = Arc::new(message);
@@ -402,4 +402,23 @@ impl Messaging {
 /// Whether the client shows this message already.
 fn is_shown(connection: &Connection, message: &Message) -> bool {
     connection.shows_own_messages() && message.sender.is_same_identity(connection.identity())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_its_own_messages_a_process_tells_again_what_it_had_told_before_a_client_came() {
+        let id = |process: u8, number: u8| MessageId::from_bytes([1, 2, 3, 4, process, 0, 0, 0, 0, 0, 0, number]);
+        let at = |second: i64| Timestamp::from_millis(second * 1000);
+        let ours = Some([7, 0, 0, 0, 0]);
+        let unheard = |told| Unheard { since: at(100), came: Some(Came { at: at(110), told }) };
+        assert!(unheard(Some(id(7, 2))).covers(id(7, 2), at(105), ours) && !unheard(Some(id(7, 2))).covers(id(7, 3), at(105), ours));
+        // The first it ever stored are heard live by who came before them.
+        assert!(!unheard(None).covers(id(7, 1), at(111), ours));
+        assert!(unheard(None).covers(id(6, 9), at(105), ours) && !unheard(None).covers(id(6, 9), at(99), ours));
+        assert!(unheard(None).covers(id(6, 9), at(112), ours) && !unheard(None).covers(id(6, 9), at(114), ours));
+        assert!(Unheard { since: at(100), came: None }.covers(id(7, 3), at(200), ours));
+    }
 }

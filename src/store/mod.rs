@@ -199,6 +199,9 @@ pub trait Store:
     /// Checks that a write would succeed now.
     async fn check_writable(&self) -> Result<()>;
 
+    /// What [`MessageId::process`] says of every message stored by this process; `None` as long as there cannot be any.
+    fn id_process(&self) -> Option<[u8; 5]>;
+
     /// What the store measures itself, its queue as it is now.
     fn metrics(&self) -> &StoreMetrics;
 
@@ -408,6 +411,22 @@ pub struct CallChange {
     pub end: Option<CallEnd>,
     /// When.
     pub at: Timestamp,
+}
+
+impl CallChange {
+    /// Whether they differ in nothing but the call, the time and who ended it.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let ends_alike = match (&self.end, &other.end) {
+            (Some(one), Some(other)) => {
+                one.reason == other.reason
+                    && one.detail == other.detail
+                    && (one.duration, one.server_duration, one.notices) == (other.duration, other.server_duration, other.notices)
+            }
+            (None, None) => true,
+            _ => false,
+        };
+        ends_alike && self.from == other.from && self.to == other.to
+    }
 }
 
 /// How a call ends.

@@ -501,6 +501,56 @@ async fn of_steps_that_are_taken_together_one_wins_for_each_call() {
     fixture.done(one).await;
 }
 
+/// Ends that differ in who ended the call go in one statement; each keeps its own, and one document that cannot be changed harms no other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_ends_that_are_taken_together_each_keeps_who_ended_it() {
+    const CALLS: i64 = 130;
+    let fixture = Fixture::new().await;
+    let store = fixture.store().await;
+    let calls = join_all((0..CALLS).map(|number| store.create_call(new_call(&format!("ended_{number}"))))).await;
+    let ids: Vec<CallId> = calls.into_iter().map(|call| call.expect("stored").id).collect();
+    let document = |id: &CallId| ObjectId::from_bytes(id.bytes());
+    let answers =
+        ids.iter().map(|id| applied(&store, step(*id, &[CallStatus::Initiated, CallStatus::Ringing], CallStatus::Answered, 1_001)));
+    join_all(answers).await;
+
+    // Another program's field of our name.
+    let spoilt = &ids[70];
+    let collection = fixture.database.collection::<Document>("calls");
+    collection.update_one(doc! { "_id": document(spoilt) }, doc! { "$set": { "steps": "two" } }).await.expect("changed");
+    let who = |number: usize| match number % 3 {
+        0 => Some(user("$u1")),
+        1 => Some(astrologer(&format!("a{number}"))),
+        _ => None,
+    };
+    let end = |number: usize| {
+        let end = CallEnd { by: who(number), ..completed(user("u1"), Notices { caller: true, callee: false, log: true }) };
+        CallChange { end: Some(end), ..step(ids[number], &[CallStatus::Answered], CallStatus::Ended, 1_041) }
+    };
+    // The second of each comes too late.
+    let twice = (0..ids.len()).flat_map(|number| [number, number]).map(|number| (number, end(number)));
+    let asked = &store;
+    let outcomes = join_all(twice.map(|(number, end)| async move { (number, asked.transition_call(end).await.expect("asked")) })).await;
+    for contest in outcomes.chunks(2) {
+        let (number, _) = contest[0];
+        let taken: Vec<&Call> = contest
+            .iter()
+            .filter_map(|(_, outcome)| if let Transitioned::Applied(call) = outcome { Some(&**call) } else { None })
+            .collect();
+        let [call] = taken[..] else { panic!("call {number}: one of two is taken: {contest:?}") };
+        assert_eq!((call.status, &call.ended_by), (CallStatus::Ended, &who(number)), "call {number}");
+        assert_eq!(&store.find_call(ids[number]).await.expect("asked").expect("stored"), call);
+        let stored = fixture.find("calls", document(&ids[number])).await;
+        let by = who(number);
+        let names = by.as_ref().map(|by| (by.id(), by.kind().as_str()));
+        assert_eq!(stored.get_str("endedBy").ok().zip(stored.get_str("endedByType").ok()), names, "{stored}");
+        assert!(!stored.contains_key("ringDeadline") && stored.get("notify") == Some(&Bson::from(vec!["caller", "log"])), "{stored}");
+    }
+    let together = collection.count_documents(doc! { "steps": { "$size": 2 } }).await.expect("counted");
+    assert!(together > 50, "{together} calls were answered and ended with others");
+    fixture.done(store).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_read_is_named() {
     let fixture = Fixture::new().await;

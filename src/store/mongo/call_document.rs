@@ -3,6 +3,7 @@
 //!
 //! Source: docs/protocol.md#calls.
 
+use bson::oid::ObjectId;
 use bson::{Bson, Document, doc};
 
 use super::engine::date;
@@ -105,6 +106,27 @@ pub(super) fn step(change: &CallChange) -> Document {
 
 /// Where steps that were taken together leave their marks, until everybody was told of the call's end.
 pub(super) const MARKS: &str = "steps";
+
+/// An update by [`step`] for several calls that were ended by several people, as a pipeline that also leaves `mark`.
+pub(super) fn steps_by(update: Document, ended_by: impl Iterator<Item = (CallId, Participant)>, mark: ObjectId) -> Bson {
+    let part = |operator: &str| update.get_document(operator).cloned().unwrap_or_default().into_iter();
+    // In a pipeline a text that begins with a dollar sign is a path.
+    let as_it_is = |value: Bson| doc! { "$literal": value };
+    let mut set: Document = part("$set").map(|(name, value)| (name, as_it_is(value).into())).collect();
+    set.extend(part("$max").map(|(name, value)| (name.clone(), doc! { "$max": [format!("${name}"), value] }.into())));
+    set.extend(part("$unset").map(|(name, _)| (name, "$$REMOVE".into())));
+    set.insert(MARKS, doc! { "$concatArrays": [{ "$ifNull": [format!("${MARKS}"), []] }, [mark]] });
+    let (mut ids, mut kinds) = (Vec::new(), Vec::new());
+    for (call, by) in ended_by {
+        let this = || doc! { "$eq": ["$_id", call] };
+        ids.push(doc! { "case": this(), "then": as_it_is(by.id().into()) });
+        kinds.push(doc! { "case": this(), "then": as_it_is(by.kind().as_str().into()) });
+    }
+    // The server ends a call without anybody.
+    let among = |branches: Vec<Document>| doc! { "$switch": { "branches": branches, "default": "$$REMOVE" } };
+    set.extend(doc! { "endedBy": among(ids), "endedByType": among(kinds) });
+    vec![doc! { "$set": set }].into()
+}
 
 /// To be unset of a call of which everybody was told.
 pub(super) fn left_over() -> Document {

@@ -55,8 +55,8 @@ use super::{
 use crate::error::Result;
 use crate::metrics::StoreMetrics;
 use crate::models::{
-    Account, AuditAction, AuditEntry, Call, CallId, Conversation, ConversationHandle, ConversationId, ConversationKey, Feedback, KeptRooms,
-    Message, MessageId, NewCall, NewMessage, Notices, Participant, ProcessId, Profile, Relation, Revocation, Timestamp,
+    Account, AuditAction, AuditEntry, Call, CallId, Conversation, ConversationHandle, ConversationId, ConversationKey, Feedback, IdClock,
+    KeptRooms, Message, MessageId, NewCall, NewMessage, Notices, Participant, ProcessId, Profile, Relation, Revocation, Timestamp,
 };
 
 /// How long `close` waits for what is queued.
@@ -273,6 +273,10 @@ impl Store for MongoStore {
     async fn check_writable(&self) -> Result<()> {
         self.engine.clock()?;
         self.engine.check_primary().await
+    }
+
+    fn id_process(&self) -> Option<[u8; 5]> {
+        self.engine.prepared_clock().ok().map(IdClock::process)
     }
 
     fn metrics(&self) -> &StoreMetrics {

@@ -21,8 +21,8 @@ use super::failure::story;
 use crate::error::Result;
 use crate::models::{ConversationId, Message, MessageType, Participant};
 
-/// How long messages of a conversation share one write.
-const LINGER: Duration = Duration::from_millis(100);
+/// How long messages of a conversation share one write. Showing a conversation costs mongod three times what storing a message does.
+const LINGER: Duration = Duration::from_millis(250);
 /// The longest a reader waits for a write.
 const SHOWN_WITHIN: Duration = Duration::from_secs(10);
 /// Conversations in one command, and roughly the bytes of the messages they show.

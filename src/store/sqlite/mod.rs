@@ -52,6 +52,7 @@ pub struct SqliteStore {
     readers: Arc<Readers>,
     unsure: Arc<Unsure>,
     metrics: Arc<StoreMetrics>,
+    process: [u8; 5],
 }
 
 /// How to open the embedded store.
@@ -122,13 +123,14 @@ impl SqliteStore {
         let mut connection = schema::connect_writer(&file, options.max_pages)?;
         schema::migrate(&mut connection)?;
         let clock = IdClock::new(newest_id(&connection)?);
+        let process = clock.process();
         let readers = (0..options.reader_threads.max(1)).map(|_| schema::connect_reader(&file)).collect::<rusqlite::Result<_>>()?;
         let readers = Readers::start(readers, options.queue_len, &lock)?;
         let reconnect = Box::new(move || schema::connect_writer(&file, options.max_pages));
         let metrics: Arc<StoreMetrics> = Arc::default();
         let desk = Desk { connection, reconnect, clock, lock: Box::new(lock), metrics: Arc::clone(&metrics) };
         let writer = Writer::start(desk, options.queue_len)?;
-        Ok(Self { writer: Arc::new(writer), readers: Arc::new(readers), unsure: Arc::default(), metrics })
+        Ok(Self { writer: Arc::new(writer), readers: Arc::new(readers), unsure: Arc::default(), metrics, process })
     }
 
     fn write<T, F>(&self, work: F) -> Pending<T>
@@ -379,6 +381,10 @@ impl Store for SqliteStore {
             Ok(())
         })
         .await
+    }
+
+    fn id_process(&self) -> Option<[u8; 5]> {
+        Some(self.process)
     }
 
     fn metrics(&self) -> &StoreMetrics {

@@ -342,6 +342,10 @@ impl AnalyticsStore for Watched {
 
 #[async_trait]
 impl Store for Watched {
+    fn id_process(&self) -> Option<[u8; 5]> {
+        self.inner.id_process()
+    }
+
     fn metrics(&self) -> &StoreMetrics {
         self.inner.metrics()
     }
