@@ -8,7 +8,7 @@ use serde_json::Value;
 /// One round in one line.
 pub fn told(line: &Value) -> String {
     let mut text = format!(
-        "{} seed {} round {} {}: {} acknowledged, {} stored, {} repeated",
+        "{} seed {} round {} {}: {} acknowledged, {} stored, {} repeated; heard {}, order checked of {}, second hearing of {}",
         line["store"].as_str().unwrap_or("?"),
         line["seed"],
         line["round"],
@@ -16,6 +16,9 @@ pub fn told(line: &Value) -> String {
         line["acked"],
         line["stored"],
         line["late"],
+        line["heard"],
+        line["orderChecked"],
+        line["twiceChecked"],
     );
     let counts = ["lost", "doubled", "reordered", "miscounted", "callsWrong", "wrong"];
     for name in counts {
