@@ -18,7 +18,7 @@ use crate::line::{Cut, Line, Transport};
 /// A request without an answer by then hangs: the server gives up a write after ten seconds, and what follows it after ten more.
 pub const HANGS_AFTER: Duration = Duration::from_secs(45);
 /// A page of the last reading; small, so that most conversations have several.
-const LAST_PAGE: usize = 50;
+const LAST_PAGE: usize = 20;
 /// After a restart the server's times are ahead of the clock by so much, so that its ids go on where the last ones ended.
 const AHEAD_MS: i64 = 2_000;
 /// Who cuts himself in the middle of a request waits for its answer less than so long.
@@ -116,8 +116,9 @@ pub struct Sends {
     pub times: u32,
     /// Once refused, it may have been stored all the same, and is told when it is repeated.
     pub was_refused: bool,
-    /// Over which of the sender's connections, the last time.
+    /// Over which of the sender's connections, the last time, and to which server.
     pub over: usize,
+    pub port: u16,
 }
 
 /// A message as one connection heard it first.
@@ -133,6 +134,7 @@ pub struct Heard {
 /// What was heard between two cuts.
 #[derive(Debug)]
 pub struct Connection {
+    pub port: u16,
     pub came_ms: i64,
     /// When the first request was answered. The server takes note of what it has told before a client came after it has greeted it,
     /// and before it reads the first request: what is first sent after this moment is never told again.
@@ -295,7 +297,7 @@ impl Person {
             return Err(Cut);
         }
         self.heard_here.clear();
-        self.diary.connections.push(Connection { came_ms: now_ms(), answered: None, heard: Vec::new() });
+        self.diary.connections.push(Connection { port, came_ms: now_ms(), answered: None, heard: Vec::new() });
         self.cut_at = None;
         Ok(line)
     }
@@ -405,8 +407,9 @@ impl Person {
 
     async fn send(&mut self, line: &mut Line, own: String) -> Result<(), Cut> {
         let (over, began) = (self.diary.connections.len(), Instant::now());
-        let sends = self.diary.sent.entry(own.clone()).or_insert(Sends { began, times: 0, was_refused: false, over });
-        (sends.times, sends.over) = (sends.times + 1, over);
+        let port = self.diary.connections.last().expect("connected").port;
+        let sends = self.diary.sent.entry(own.clone()).or_insert(Sends { began, times: 0, was_refused: false, over, port });
+        (sends.times, sends.over, sends.port) = (sends.times + 1, over, port);
         let payload = json!({
             "recipientId": self.part.peer_id, "recipientType": self.part.peer_kind, "content": own, "clientMessageId": own,
         });

@@ -9,7 +9,7 @@ use futures_util::TryStreamExt;
 use rusqlite::Connection;
 use tokio::time::sleep;
 
-use crate::person::{Diary, Heard, Sends};
+use crate::person::{self, Diary, Heard, Sends};
 
 /// How long counters and calls may take to be put right.
 const REPAIR_WITHIN: Duration = Duration::from_secs(60);
@@ -299,13 +299,13 @@ fn compare_room(shelf: &Shelf, room: &Room, diary: &Diary, sends: &HashMap<&str,
             let Some(place) = places.get(heard.id.as_str()).copied() else { continue };
             let message = &room.messages[place];
             let told = Told { message, heard, sends: message.own.as_deref().and_then(|own| sends.get(own).copied()), nodes };
-            if told.must_not_come_again(connection.answered, connection.came_ms) {
+            if told.must_not_come_again(connection) {
                 findings.twice_checked += 1;
                 if heard.times > 1 {
                     findings.doubled.push(format!("{} was heard {} times", heard.id, heard.times));
                 }
             }
-            if !told.has_a_place(connection.answered) {
+            if !told.has_a_place(connection) {
                 continue;
             }
             with_logs.entry(&message.recipient).or_default().push(place);
@@ -337,30 +337,34 @@ struct Told<'a> {
 
 impl Told<'_> {
     /// First sent after the first answer on this connection, so that it is no part of what is told again when rooms are given back.
-    fn is_new(&self, answered: Option<Instant>) -> bool {
-        self.sends.zip(answered).is_some_and(|(sends, answered)| sends.began > answered)
+    fn is_new(&self, connection: &person::Connection) -> bool {
+        self.sends.zip(connection.answered).is_some_and(|(sends, answered)| sends.began > answered)
     }
 
-    fn must_not_come_again(&self, answered: Option<Instant>, came_ms: i64) -> bool {
+    fn must_not_come_again(&self, connection: &person::Connection) -> bool {
+        let Some(sends) = self.sends.filter(|_| self.is_new(connection)) else { return false };
         // A call log is told until it is known that it was: docs/protocol.md says that it may come again.
-        if self.message.is_call_log || !self.is_new(answered) {
+        if self.message.is_call_log {
             return false;
         }
         match self.nodes {
             Nodes::One => true,
-            // A repeat is told again if the node that stored it is gone.
+            // A repeat is told again if the node that stored it is gone; and a node that gives rooms back knows of what others
+            // stored by its time alone.
             Nodes::Several | Nodes::Alone => {
-                self.sends.is_some_and(|sends| sends.times == 1) && self.heard.created_ms > came_ms.saturating_add(TOLD_AGAIN_MS)
+                let is_by_its_own_node = sends.port == connection.port;
+                let is_too_late = self.heard.created_ms > connection.came_ms.saturating_add(TOLD_AGAIN_MS);
+                sends.times == 1 && (is_by_its_own_node || is_too_late)
             }
         }
     }
 
     /// What was refused may have been stored all the same, and is heard when it is repeated; later ones may be heard before.
-    fn has_a_place(&self, answered: Option<Instant>) -> bool {
+    fn has_a_place(&self, connection: &person::Connection) -> bool {
         match self.sends {
             _ if self.message.is_call_log => self.heard.is_settled,
             None => false,
-            Some(sends) => self.is_new(answered) && !sends.was_refused && (self.nodes == Nodes::One || sends.times == 1),
+            Some(sends) => self.is_new(connection) && !sends.was_refused && (self.nodes == Nodes::One || sends.times == 1),
         }
     }
 }
@@ -395,5 +399,81 @@ fn check_calls(shelf: &Shelf, diaries: &[Diary], nodes: Nodes, findings: &mut Fi
         if !is_over(status) || *open && nodes.tell_each_other() || logs != 1 {
             findings.calls_wrong.push(format!("call {call} is {status}, somebody is to be told: {open}, and has {logs} logs"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A conversation of three texts, and somebody who hears them so often, in this order, over a connection that was answered first.
+    fn heard(ids: &[(&str, u32)], answered_first: bool, nodes: Nodes) -> Findings {
+        let began = Instant::now();
+        let later = began + Duration::from_secs(10);
+        let stored = |id: &str| Stored {
+            id: id.into(),
+            own: Some(format!("own-{id}")),
+            is_call_log: false,
+            call: None,
+            recipient: "a".into(),
+            is_unread: false,
+        };
+        let room = Room { messages: ["1", "2", "3"].map(stored).into(), ..Room::default() };
+        let shelf = Shelf { rooms: [("room".to_owned(), room)].into(), ..Shelf::default() };
+        let sends = Sends { began: if answered_first { later } else { began }, times: 1, was_refused: false, over: 1, port: 2 };
+        let all = ["1", "2", "3"].map(str::to_owned);
+        let connection = person::Connection {
+            port: 1,
+            came_ms: 0,
+            answered: Some(if answered_first { began } else { later }),
+            heard: ids.iter().map(|(id, times)| Heard { id: (*id).into(), created_ms: 9_000, times: *times, is_settled: true }).collect(),
+        };
+        let diary = Diary {
+            conversation: "room".into(),
+            sent: all.iter().map(|id| (format!("own-{id}"), sends)).collect(),
+            seen: all.iter().cloned().collect(),
+            history: Some([all.to_vec(), all.to_vec()]),
+            connections: vec![connection],
+            ..Diary::default()
+        };
+        compare(&shelf, &[diary], nodes)
+    }
+
+    #[test]
+    fn what_is_heard_once_and_in_order_is_counted_and_well() {
+        let findings = heard(&[("1", 1), ("2", 1), ("3", 1)], true, Nodes::One);
+        assert_eq!((findings.order_checked, findings.twice_checked, findings.histories), (3, 3, 2));
+        assert!(findings.doubled.is_empty() && findings.reordered.is_empty() && findings.lost.is_empty(), "{findings:?}");
+    }
+
+    #[test]
+    fn what_is_heard_twice_or_out_of_order_is_found() {
+        for nodes in [Nodes::One, Nodes::Several, Nodes::Alone] {
+            let findings = heard(&[("2", 2), ("1", 1), ("3", 1)], true, nodes);
+            assert_eq!((findings.doubled.len(), findings.reordered.len()), (1, 1), "{findings:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_told_again_is_not_counted() {
+        let findings = heard(&[("2", 2), ("1", 1)], false, Nodes::One);
+        assert_eq!((findings.heard, findings.order_checked, findings.twice_checked), (2, 0, 0));
+        assert!(findings.doubled.is_empty() && findings.reordered.is_empty(), "{findings:?}");
+    }
+
+    #[test]
+    fn a_history_in_another_order_than_the_stores_is_found() {
+        let stored =
+            |id: &str| Stored { id: id.into(), own: None, is_call_log: false, call: None, recipient: "a".into(), is_unread: false };
+        let room = Room { messages: ["1", "2"].map(stored).into(), ..Room::default() };
+        let shelf = Shelf { rooms: [("room".to_owned(), room)].into(), ..Shelf::default() };
+        let list = |ids: [&str; 2]| ids.map(str::to_owned).to_vec();
+        let diary = Diary {
+            conversation: "room".into(),
+            seen: ["1".to_owned(), "2".to_owned()].into(),
+            history: Some([list(["1", "2"]), list(["2", "1"])]),
+            ..Diary::default()
+        };
+        assert_eq!(compare(&shelf, &[diary], Nodes::One).reordered.len(), 1);
     }
 }
