@@ -3,27 +3,32 @@
 //! Sends carry a `clientMessageId` and are repeated until they are acknowledged. After each connect it joins, and syncs from its cursor.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout, timeout_at};
 
 use crate::line::{Cut, Line, Transport};
 
 /// A request without an answer by then hangs: the server gives up a write after ten seconds, and what follows it after ten more.
 pub const HANGS_AFTER: Duration = Duration::from_secs(45);
-/// What is told again when rooms are given back may be told twice for so long after a connect, or after the store came back.
-const TOLD_AGAIN_MS: i64 = 5_000;
+/// A page of the last reading; small, so that most conversations have several.
+const LAST_PAGE: usize = 20;
+/// After a restart the server's times are ahead of the clock by so much, so that its ids go on where the last ones ended.
 const AHEAD_MS: i64 = 2_000;
+/// Who cuts himself in the middle of a request waits for its answer less than so long.
+const CUT_WITHIN_MS: u64 = 8;
 
 /// What everybody does now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// Comes, joins and waits for the others.
+    Arrive,
     /// Sends and calls.
     Load,
     /// Begins nothing new; repeats what is not acknowledged.
@@ -65,8 +70,77 @@ pub struct Tally {
     pub cuts: AtomicU64,
     pub caught_up: AtomicU64,
     pub unsettled: AtomicU64,
-    /// When the store or the server came back last: until then what rooms missed cannot be told again. In milliseconds.
+    /// Who has hung up all his calls.
+    pub hung_up: AtomicU64,
+    /// When the store or the server came back last: call logs of before may be told late. In milliseconds.
     pub back_ms: AtomicI64,
+    /// What is answered while something is away; none while nothing is.
+    // std Mutex: never held across an await.
+    outage: Mutex<Option<Outage>>,
+}
+
+/// The answers from a strike until everybody is there again.
+#[derive(Debug, Default)]
+pub struct Outage {
+    pub answers: u64,
+    pub slowest: Duration,
+    /// Refusals that may be repeated, by their code.
+    pub refused: BTreeMap<String, u64>,
+}
+
+impl Tally {
+    pub fn begin_outage(&self) {
+        *self.outage.lock().unwrap_or_else(PoisonError::into_inner) = Some(Outage::default());
+    }
+
+    pub fn end_outage(&self) -> Outage {
+        self.outage.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+    }
+
+    fn note_answer(&self, answer: &Value, took: Duration) {
+        let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(outage) = outage.as_mut() else { return };
+        outage.answers += 1;
+        outage.slowest = outage.slowest.max(took);
+        if answer["ok"] != true && answer["retryable"] == true {
+            *outage.refused.entry(answer["code"].as_str().unwrap_or("?").to_owned()).or_default() += 1;
+        }
+    }
+}
+
+/// What became of one's own message until it was acknowledged.
+#[derive(Clone, Copy, Debug)]
+pub struct Sends {
+    /// Before the first one: nobody can have stored it earlier.
+    pub began: Instant,
+    pub times: u32,
+    /// Once refused, it may have been stored all the same, and is told when it is repeated.
+    pub was_refused: bool,
+    /// Over which of the sender's connections, the last time, and to which server.
+    pub over: usize,
+    pub port: u16,
+}
+
+/// A message as one connection heard it first.
+#[derive(Debug)]
+pub struct Heard {
+    pub id: String,
+    pub created_ms: i64,
+    pub times: u32,
+    /// Created so late after the connect, or after the store came back, that nothing of before is told any more.
+    pub is_settled: bool,
+}
+
+/// What was heard between two cuts.
+#[derive(Debug)]
+pub struct Connection {
+    pub port: u16,
+    pub came_ms: i64,
+    /// When the first request was answered. The server takes note of what it has told before a client came after it has greeted it,
+    /// and before it reads the first request: what is first sent after this moment is never told again.
+    pub answered: Option<Instant>,
+    /// In the order of the first hearing.
+    pub heard: Vec<Heard>,
 }
 
 /// What one client knows in the end.
@@ -75,19 +149,27 @@ pub struct Diary {
     pub conversation: String,
     /// Ids by own ids.
     pub acked: HashMap<String, String>,
-    /// How often each was sent; after more than once it may have been stored by an earlier attempt, and heard late.
-    pub attempted: HashMap<String, u32>,
+    pub sent: HashMap<String, Sends>,
+    /// Acknowledged as sent before: an earlier answer was lost.
+    pub lost_answers: u64,
+    /// Requests that were cut before their answer, by the client itself.
+    pub cut_asking: u64,
     pub seen: HashSet<String>,
-    /// Events heard for the first time: per connection, in order, `(createdAt, _id)`.
-    pub live: Vec<Vec<(String, String)>>,
+    pub connections: Vec<Connection>,
+    /// The whole conversation as read in the end from the newest message backwards (`dm:history`), and from the oldest one onwards
+    /// (`dm:sync`). None if nobody has opened it.
+    pub history: Option<[Vec<String>; 2]>,
     /// Found only by the last sync, although the line was up and had been caught up.
     pub missed_live: u64,
-    pub doubled: Vec<String>,
     pub refusals: BTreeMap<String, u64>,
     /// Refusals that cannot be repeated, answers that never came.
     pub wrong: Vec<String>,
+    /// Handshakes refused by Socket.IO (`44`), where a stock client gives up.
+    pub refused_connects: BTreeMap<String, u64>,
     pub slowest: Duration,
     pub calls: Vec<String>,
+    /// How often each call rang here.
+    pub rang: BTreeMap<String, u32>,
     pub reconnects: u64,
     pub resyncs: u64,
 }
@@ -106,10 +188,14 @@ struct Person {
     current: bool,
     /// It is time to sync: something may have been missed, or much was heard since the last one.
     resync: bool,
-    connected_at_ms: i64,
-    heard_here: HashSet<String>,
+    /// Places in what the present connection has heard.
+    heard_here: HashMap<String, usize>,
+    /// Since the load began.
+    has_begun: bool,
     send_at: Instant,
     cut_at: Option<Instant>,
+    /// When it is due, in the middle of a send.
+    cuts_a_send: bool,
     /// What to do about calls, and when.
     answers: Vec<(Instant, &'static str, String)>,
     call_at: Instant,
@@ -119,10 +205,8 @@ struct Person {
 
 /// Plays a part until the final phase is over.
 pub async fn play(part: Part, tally: Arc<Tally>, phase: watch::Receiver<Phase>) -> Diary {
-    let mut rng = StdRng::seed_from_u64(part.seed);
+    let rng = StdRng::seed_from_u64(part.seed);
     let now = Instant::now();
-    let send_at = now + Duration::from_millis(rng.random_range(0..500));
-    let call_at = now + Duration::from_millis(rng.random_range(0..1500));
     let mut person = Person {
         diary: Diary { conversation: part.conversation.clone(), ..Diary::default() },
         part,
@@ -135,12 +219,13 @@ pub async fn play(part: Part, tally: Arc<Tally>, phase: watch::Receiver<Phase>) 
         cursor: None,
         current: false,
         resync: false,
-        connected_at_ms: 0,
-        heard_here: HashSet::new(),
-        send_at,
+        heard_here: HashMap::new(),
+        has_begun: false,
+        send_at: now,
         cut_at: None,
+        cuts_a_send: false,
         answers: Vec::new(),
-        call_at,
+        call_at: now,
         hung_up: false,
         finished: false,
     };
@@ -193,23 +278,27 @@ impl Person {
         let greeting = async {
             loop {
                 let packet = line.next().await?;
-                if packet.starts_with("44") {
-                    return Err(Cut);
+                if let Some(refusal) = packet.strip_prefix("44") {
+                    return Ok(Some(refusal.to_owned()));
                 }
                 if let Some(event) = packet.strip_prefix("42") {
                     let event: Value = serde_json::from_str(event).map_err(|_| Cut)?;
                     if event[0] == "connected" {
-                        return Ok(());
+                        return Ok(None);
                     }
                 }
             }
         };
-        timeout(Duration::from_secs(20), greeting).await.map_err(|_| Cut)??;
-        self.connected_at_ms = now_ms();
+        let refusal: Option<String> = timeout(Duration::from_secs(20), greeting).await.map_err(|_| Cut)??;
+        if let Some(refusal) = refusal {
+            // Good tokens are never refused, whatever is away: docs/protocol.md#when-it-is-refused.
+            self.diary.wrong.push(format!("a good token was refused at connect: {refusal}"));
+            *self.diary.refused_connects.entry(refusal).or_default() += 1;
+            return Err(Cut);
+        }
         self.heard_here.clear();
-        self.diary.live.push(Vec::new());
-        let cut = self.part.cut_ms.map(|(from, to)| self.rng.random_range(from..to));
-        self.cut_at = cut.map(|ms| Instant::now() + Duration::from_millis(ms));
+        self.diary.connections.push(Connection { port, came_ms: now_ms(), answered: None, heard: Vec::new() });
+        self.cut_at = None;
         Ok(line)
     }
 
@@ -218,8 +307,9 @@ impl Person {
         let line = &mut line;
         self.catch_up(line, false).await?;
         loop {
-            if self.cut_at.is_some_and(|at| Instant::now() >= at) && self.phase() == Phase::Load {
-                return Err(Cut);
+            if self.phase() == Phase::Load {
+                self.begin();
+                self.cut_if_due()?;
             }
             self.do_what_is_due(line).await?;
             if self.phase() == Phase::Final {
@@ -233,6 +323,41 @@ impl Person {
                 _ = phase.changed() => {}
             }
         }
+    }
+
+    /// Nobody sends, calls or is cut at the same moment as everybody else.
+    fn begin(&mut self) {
+        let now = Instant::now();
+        if !std::mem::replace(&mut self.has_begun, true) {
+            let think = self.part.think_ms.map_or(500, |(_, most)| most);
+            self.send_at = now + Duration::from_millis(self.rng.random_range(0..think));
+            self.call_at = now + Duration::from_millis(self.rng.random_range(0..1_500));
+        }
+        if let (None, Some((from, to))) = (self.cut_at, self.part.cut_ms) {
+            self.cut_at = Some(now + Duration::from_millis(self.rng.random_range(from..to)));
+            self.cuts_a_send = self.rng.random();
+        }
+    }
+
+    /// Half of the cuts wait for a send and come before its answer, or shortly after it.
+    fn cut_if_due(&mut self) -> Result<(), Cut> {
+        if self.cut_at.is_none_or(|at| Instant::now() < at) {
+            return Ok(());
+        }
+        if !std::mem::take(&mut self.cuts_a_send) {
+            return Err(Cut);
+        }
+        if self.outbox.is_empty() {
+            self.compose();
+        }
+        self.cut_at = Some(Instant::now() + Duration::from_millis(self.rng.random_range(0..CUT_WITHIN_MS)));
+        Ok(())
+    }
+
+    fn compose(&mut self) {
+        self.number += 1;
+        self.outbox.push_back(format!("{}-{}", self.part.id, self.number));
+        self.tally.unsettled.fetch_add(1, Relaxed);
     }
 
     async fn do_what_is_due(&mut self, line: &mut Line) -> Result<(), Cut> {
@@ -259,18 +384,19 @@ impl Person {
             && self.outbox.is_empty()
         {
             self.send_at = now + Duration::from_millis(self.rng.random_range(from..to));
-            self.number += 1;
-            self.outbox.push_back(format!("{}-{}", self.part.id, self.number));
-            self.tally.unsettled.fetch_add(1, Relaxed);
+            self.compose();
         }
         if let Some(own) = self.outbox.front().cloned() {
             self.send(line, own).await?;
         }
         if self.phase() == Phase::HangUp && !self.hung_up {
-            for call in self.diary.calls.clone() {
+            // Also those that rang here: the caller may never have learned the id of his call.
+            let calls: Vec<String> = self.diary.calls.iter().chain(self.diary.rang.keys()).cloned().collect();
+            for call in calls {
                 self.ask(line, "call:end", json!({ "callId": call })).await?;
             }
             self.hung_up = true;
+            self.tally.hung_up.fetch_add(1, Relaxed);
         }
         if self.part.reads && !self.diary.seen.is_empty() && self.phase() == Phase::Load && self.rng.random_range(0..200) == 0 {
             let answer = self.ask(line, "dm:mark_read", json!({ "conversationId": self.part.conversation })).await?;
@@ -280,17 +406,24 @@ impl Person {
     }
 
     async fn send(&mut self, line: &mut Line, own: String) -> Result<(), Cut> {
-        *self.diary.attempted.entry(own.clone()).or_default() += 1;
+        let (over, began) = (self.diary.connections.len(), Instant::now());
+        let port = self.diary.connections.last().expect("connected").port;
+        let sends = self.diary.sent.entry(own.clone()).or_insert(Sends { began, times: 0, was_refused: false, over, port });
+        (sends.times, sends.over, sends.port) = (sends.times + 1, over, port);
         let payload = json!({
             "recipientId": self.part.peer_id, "recipientType": self.part.peer_kind, "content": own, "clientMessageId": own,
         });
         let answer = self.ask(line, "dm:send_message", payload).await?;
         if answer["ok"] == true {
             let id = answer["message"]["_id"].as_str().unwrap_or_default().to_owned();
+            self.diary.lost_answers += u64::from(answer["duplicate"] == true);
             self.outbox.pop_front();
             self.tally.unsettled.fetch_sub(1, Relaxed);
             self.diary.acked.insert(own, id);
         } else {
+            if let Some(sends) = self.diary.sent.get_mut(&own) {
+                sends.was_refused = true;
+            }
             self.note_refusal("dm:send_message", &answer);
             self.idle(line, 200).await?;
         }
@@ -357,8 +490,54 @@ impl Person {
 
     async fn finish(&mut self, line: &mut Line) -> Result<(), Cut> {
         self.catch_up(line, true).await?;
+        self.diary.history = self.read_all(line).await?;
         self.finished = true;
         Ok(())
+    }
+
+    /// The whole conversation, backwards and then onwards. The newest page comes by `dm:sync`: by `dm:history` it would count as read, and
+    /// a recount of nothing but read messages would say little.
+    async fn read_all(&mut self, line: &mut Line) -> Result<Option<[Vec<String>; 2]>, Cut> {
+        let conversation = self.part.conversation.clone();
+        let newest = self.ask_until_answered(line, "dm:sync", json!({ "conversationId": conversation, "limit": LAST_PAGE })).await?;
+        let mut backwards = ids(&newest);
+        let Some(mut oldest) = backwards.first().cloned() else { return Ok(None) };
+        loop {
+            let ask = json!({ "conversationId": conversation, "before": oldest, "limit": LAST_PAGE });
+            let page = self.ask_until_answered(line, "dm:history", ask).await?;
+            let mut older = ids(&page);
+            let has_more = page["hasMore"] == true && !older.is_empty();
+            older.append(&mut backwards);
+            backwards = older;
+            oldest.clone_from(&backwards[0]);
+            if !has_more {
+                break;
+            }
+        }
+        let mut onwards = vec![oldest.clone()];
+        let mut known = HashSet::from([oldest.clone()]);
+        let mut cursor = oldest;
+        loop {
+            let ask = json!({ "conversationId": conversation, "after": cursor, "limit": LAST_PAGE });
+            let page = self.ask_until_answered(line, "dm:sync", ask).await?;
+            // What other processes stored before the cursor is repeated: docs/protocol.md#reconnecting.
+            onwards.extend(ids(&page).into_iter().filter(|id| known.insert(id.clone())));
+            match page["cursor"].as_str() {
+                Some(next) if page["hasMore"] == true && next != cursor => next.clone_into(&mut cursor),
+                _ => return Ok(Some([backwards, onwards])),
+            }
+        }
+    }
+
+    async fn ask_until_answered(&mut self, line: &mut Line, event: &str, payload: Value) -> Result<Value, Cut> {
+        loop {
+            let answer = self.ask(line, event, payload.clone()).await?;
+            if answer["ok"] == true || answer["code"] == "CONVERSATION_NOT_FOUND" {
+                return Ok(answer);
+            }
+            self.note_refusal(event, &answer);
+            self.idle(line, 300).await?;
+        }
     }
 
     async fn idle(&mut self, line: &mut Line, ms: u64) -> Result<(), Cut> {
@@ -372,7 +551,7 @@ impl Person {
         }
     }
 
-    /// Asks and waits for the answer; what is heard meanwhile is taken in.
+    /// Asks and waits for the answer, or for the moment to cut the line; what is heard meanwhile is taken in.
     async fn ask(&mut self, line: &mut Line, event: &str, payload: Value) -> Result<Value, Cut> {
         let id = self.next_ack;
         self.next_ack += 1;
@@ -380,14 +559,25 @@ impl Person {
         line.say(format!("42{id}{}", json!([event, payload]))).await?;
         let prefix = format!("43{id}[");
         loop {
-            let Ok(packet) = timeout(HANGS_AFTER.saturating_sub(began.elapsed()), line.next()).await else {
-                self.diary.wrong.push(format!("{event} was never answered"));
+            let hangs_at = began + HANGS_AFTER;
+            let until = self.cut_at.filter(|_| self.phase() == Phase::Load).map_or(hangs_at, |at| at.min(hangs_at));
+            let Ok(packet) = timeout_at(until.into(), line.next()).await else {
+                if until < hangs_at {
+                    self.diary.cut_asking += 1;
+                } else {
+                    self.diary.wrong.push(format!("{event} was never answered"));
+                }
                 return Err(Cut);
             };
             let packet = packet?;
             if packet.starts_with(&prefix) {
-                self.diary.slowest = self.diary.slowest.max(began.elapsed());
+                let took = began.elapsed();
+                self.diary.slowest = self.diary.slowest.max(took);
                 let answer: Value = serde_json::from_str(&packet[prefix.len() - 1..]).map_err(|_| Cut)?;
+                self.tally.note_answer(&answer[0], took);
+                if let Some(connection) = self.diary.connections.last_mut() {
+                    connection.answered.get_or_insert_with(Instant::now);
+                }
                 return Ok(answer[0].clone());
             }
             self.take_in(&packet);
@@ -406,6 +596,7 @@ impl Person {
             }
             "call:incoming" => {
                 let call = payload["callId"].as_str().unwrap_or_default().to_owned();
+                *self.diary.rang.entry(call.clone()).or_default() += 1;
                 let wait = Duration::from_millis(self.rng.random_range(20..400));
                 // The rest is not answered at all.
                 match self.rng.random_range(0..10) {
@@ -429,26 +620,28 @@ impl Person {
             return;
         }
         let id = message["_id"].as_str().unwrap_or_default().to_owned();
-        let created = message["createdAt"].as_str().unwrap_or_default().to_owned();
         // The sending socket hears its own as dm:message_sent and in the room.
         if name != "dm:message_sent" {
-            let is_new = self.heard_here.insert(id.clone());
-            let told_until = self.connected_at_ms.max(self.tally.back_ms.load(Relaxed)).saturating_add(TOLD_AGAIN_MS);
-            // A call log is told until it is known that it was: docs/protocol.md says that it may come again.
-            if !is_new && message["messageType"] != "call_log" && millis(&created) > told_until {
-                self.diary.doubled.push(id.clone());
-            }
-            // What was said before this connection is told again in its own time; only what is new has a place in the order. For up to
-            // two seconds after a restart the server's times are ahead of the clock, so that its ids go on where the last ones ended.
-            let new_from = self.connected_at_ms.max(self.tally.back_ms.load(Relaxed)).saturating_add(AHEAD_MS);
-            if is_new && millis(&created) > new_from {
-                self.diary.live.last_mut().expect("connected").push((created, id.clone()));
+            let connection = self.diary.connections.last_mut().expect("connected");
+            if let Some(place) = self.heard_here.get(&id) {
+                connection.heard[*place].times += 1;
+            } else {
+                let created_ms = millis(message["createdAt"].as_str().unwrap_or_default());
+                let back_ms = self.tally.back_ms.load(Relaxed);
+                let is_settled = created_ms > connection.came_ms.max(back_ms).saturating_add(AHEAD_MS);
+                self.heard_here.insert(id.clone(), connection.heard.len());
+                connection.heard.push(Heard { id: id.clone(), created_ms, times: 1, is_settled });
             }
         }
         // Never moves the cursor: with several nodes another message may have been missed before this one.
         self.diary.seen.insert(id);
         self.resync |= self.diary.seen.len().is_multiple_of(100);
     }
+}
+
+fn ids(page: &Value) -> Vec<String> {
+    let messages = page["messages"].as_array().into_iter().flatten();
+    messages.map(|message| message["_id"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
 /// The clock of server and clients is the same one: both run here.

@@ -3,7 +3,6 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -17,14 +16,14 @@ use tokio::time::sleep;
 
 use crate::house::{Database, SECRET};
 use crate::line::Transport;
-use crate::person::{Diary, Part, Phase, Tally, now_ms, play};
-use crate::recount::{LiveOrder, Place, compare, miscounts};
+use crate::person::{Diary, Part, Phase, Tally, play};
+use crate::recount::{Place, compare, miscounts};
 use crate::report::told;
 use crate::stage::StoreKind;
 use crate::theatre::{Fault, Theatre};
 
 /// A call that nobody answers is missed after so long.
-const RING_SECONDS: u64 = 3;
+pub const RING_SECONDS: u64 = 3;
 
 #[derive(clap::Args, Clone)]
 pub struct Options {
@@ -160,7 +159,6 @@ async fn play_round(options: &Options, round: u64, mut database: Option<&mut Dat
         servers,
         redis,
         database,
-        folder: folder.clone(),
         rng: StdRng::seed_from_u64(rng.random()),
         wrong: Vec::new(),
         faults: Vec::new(),
@@ -171,13 +169,7 @@ async fn play_round(options: &Options, round: u64, mut database: Option<&mut Dat
     let times = theatre.rng.random_range(1..=2);
     for _ in 0..times {
         let pause = theatre.rng.random_range(200..options.seconds * 400);
-        sleep(Duration::from_millis(pause)).await;
-        tally.back_ms.store(i64::MAX, Relaxed);
-        theatre.strike(fault).await;
-        theatre.wait_until_ready().await;
-        tally.back_ms.store(now_ms(), Relaxed);
-        // Everybody comes back by himself, catches up, and talks on.
-        theatre.wait_for_all(options.clients as u64).await;
+        theatre.torment(fault, Duration::from_millis(pause), options.clients as u64).await;
     }
     sleep(Duration::from_millis(options.seconds * 500)).await;
     phase.send_replace(Phase::Drain);
@@ -185,12 +177,12 @@ async fn play_round(options: &Options, round: u64, mut database: Option<&mut Dat
     // What rings is missed, logs are written, and events arrive.
     sleep(Duration::from_secs(RING_SECONDS + 1)).await;
     phase.send_replace(Phase::HangUp);
+    theatre.wait_for_silence(options.clients as u64).await;
     sleep(Duration::from_millis(1_500)).await;
     phase.send_replace(Phase::Final);
     let diaries: Vec<Diary> = people.join_all().await;
-    let (shelf, repaired_ms) = theatre.repaired(&place).await;
-    let order = if options.store.has_several_nodes() { LiveOrder::OfEachSender } else { LiveOrder::OfAll };
-    let findings = compare(&shelf, &diaries, order);
+    let (shelf, repaired_ms) = place.repaired(options.store.nodes()).await;
+    let findings = compare(&shelf, &diaries, options.store.nodes());
     let miscounted = miscounts(&shelf);
     let mut refusals: std::collections::BTreeMap<&str, u64> = std::collections::BTreeMap::new();
     for (code, count) in diaries.iter().flat_map(|diary| &diary.refusals) {
@@ -214,11 +206,13 @@ async fn play_round(options: &Options, round: u64, mut database: Option<&mut Dat
     json!({
         "store": format!("{:?}", options.store), "seed": options.seed, "round": round, "fault": format!("{fault:?}"), "ok": ok,
         "faults": theatre_faults, "clients": options.clients, "seconds": began.elapsed().as_secs(),
-        "acked": findings.acked, "stored": findings.stored, "late": findings.late, "missedLive": findings.missed_live,
+        "acked": findings.acked, "stored": findings.stored, "late": findings.late, "repeated": findings.repeated, "lostAnswers": findings.lost_answers,
+        "heard": findings.heard, "orderChecked": findings.order_checked, "twiceChecked": findings.twice_checked, "histories": findings.histories,
+        "refusedConnects": diaries.iter().flat_map(|d| d.refused_connects.values()).sum::<u64>(), "missedLive": findings.missed_live,
         "resyncs": diaries.iter().map(|d| d.resyncs).sum::<u64>(),
         "reconnects": diaries.iter().map(|d| d.reconnects).sum::<u64>(), "refusals": refusals,
         "slowestMs": diaries.iter().map(|d| d.slowest.as_millis()).max().unwrap_or(0) as u64, "repairedMs": repaired_ms,
-        "calls": findings.calls,
+        "calls": findings.calls, "rangAgain": findings.rang_again,
         "logsOutOfPlace": most(findings.logs_out_of_place),
         "lost": most(findings.lost), "doubled": most(findings.doubled), "reordered": most(findings.reordered),
         "callsWrong": most(findings.calls_wrong), "miscounted": most(miscounted), "wrong": most(wrong),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::house::{Database, Redis, Server};
-use crate::recount::Place;
+use crate::recount::{Nodes, Place};
 
 /// What is tormented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -14,20 +14,26 @@ pub enum StoreKind {
     Replicas,
     /// Three servers on one mongod, with Redis between them.
     Nodes,
+    /// Three servers on one mongod that do not hear each other.
+    NodesAlone,
 }
 
 impl StoreKind {
     fn mongods(self) -> usize {
         match self {
             Self::Sqlite => 0,
-            Self::Mongodb | Self::Nodes => 1,
+            Self::Mongodb | Self::Nodes | Self::NodesAlone => 1,
             Self::Replicas => 3,
         }
     }
 
-    /// Where a message may be written by one server and heard from another.
-    pub fn has_several_nodes(self) -> bool {
-        self == Self::Nodes
+    /// How many servers there are, and whether they hear each other.
+    pub fn nodes(self) -> Nodes {
+        match self {
+            Self::Sqlite | Self::Mongodb | Self::Replicas => Nodes::One,
+            Self::Nodes => Nodes::Several,
+            Self::NodesAlone => Nodes::Alone,
+        }
     }
 
     /// Its mongods, started; none for the embedded store.
@@ -39,19 +45,19 @@ impl StoreKind {
         Some(Database::start(binary, folder, self.mongods()).await)
     }
 
-    /// The servers, not started yet, and the Redis between them if there are several.
+    /// The servers, not started yet, and the Redis between them if they hear each other.
     pub fn servers(self, binary: &Path, folder: &Path, mut settings: Vec<(String, String)>) -> (Vec<Server>, Option<Redis>) {
-        if !self.has_several_nodes() {
+        if self.nodes() == Nodes::One {
             return (vec![Server::new(binary, folder, settings)], None);
         }
-        let redis = Redis::start();
-        settings.push(("REDIS_URL".to_owned(), redis.url()));
+        let redis = (self == Self::Nodes).then(Redis::start);
+        settings.extend(redis.iter().map(|redis| ("REDIS_URL".to_owned(), redis.url())));
         let servers = (1..=3).map(|n| {
             let folder = folder.join(format!("node{n}"));
             std::fs::create_dir_all(&folder).expect("a folder");
             Server::new(binary, &folder, settings.clone())
         });
-        (servers.collect(), Some(redis))
+        (servers.collect(), redis)
     }
 }
 

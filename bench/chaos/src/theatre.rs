@@ -1,10 +1,10 @@
 //! What is done to servers, mongods and Redis in a round, and what they must do about it by themselves.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use rand::Rng;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
@@ -12,16 +12,17 @@ use tokio::time::sleep;
 
 use crate::house::{Database, Redis, Server};
 use crate::line::ready;
-use crate::person::Tally;
-use crate::recount::{Place, Shelf, miscounts};
+use crate::person::{Tally, now_ms};
 use crate::stage::StoreKind;
 
 /// How long everybody may take to be acknowledged after the last fault.
 const SETTLE_WITHIN: Duration = Duration::from_secs(90);
-/// How long counters may take to be put right.
-const REPAIR_WITHIN: Duration = Duration::from_secs(60);
 /// How long `/ready` may say yes although the store is away.
 const NOTICED_WITHIN: Duration = Duration::from_secs(4);
+/// A write that mongod does not answer is given up after ten seconds, and a moment later its sender is told.
+const MONGOD_GIVEN_UP_AFTER: Duration = Duration::from_secs(12);
+/// A write that finds no room fails at once.
+const FILE_GIVEN_UP_AFTER: Duration = Duration::from_secs(2);
 
 /// What is done to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -60,6 +61,7 @@ impl Fault {
                 Self::KillMongod,
                 Self::PauseMongod,
             ],
+            StoreKind::NodesAlone => &[Self::KillServer, Self::KillMongod, Self::TerminateServer, Self::KillBoth, Self::PauseMongod],
         }
     }
 }
@@ -78,7 +80,6 @@ pub struct Theatre<'a> {
     pub servers: Vec<Server>,
     pub redis: Option<Redis>,
     pub database: Option<&'a mut Database>,
-    pub folder: PathBuf,
     pub rng: StdRng,
     pub wrong: Vec<String>,
     pub faults: Vec<Value>,
@@ -113,7 +114,7 @@ impl Theatre<'_> {
     async fn all_ready(&self) -> bool {
         for server in &self.servers {
             let said = ready(server.port).await;
-            let hears_others = self.servers.len() == 1 || (said.bus_up && said.other_nodes >= self.servers.len() as u64 - 1);
+            let hears_others = self.redis.is_none() || (said.bus_up && said.other_nodes >= self.servers.len() as u64 - 1);
             if said.status != 200 || !hears_others {
                 return false;
             }
@@ -121,13 +122,35 @@ impl Theatre<'_> {
         true
     }
 
-    /// Does it once, and puts right what does not come back by itself: processes.
-    pub async fn strike(&mut self, fault: Fault) {
+    /// Waits, does it once, puts right what does not come back by itself, processes, and waits until everybody is there again.
+    pub async fn torment(&mut self, fault: Fault, after: Duration, clients: u64) {
+        sleep(after).await;
+        self.tally.back_ms.store(i64::MAX, Relaxed);
+        self.tally.begin_outage();
+        let without_store = self.strike(fault, after).await;
+        self.wait_until_ready().await;
+        self.tally.back_ms.store(now_ms(), Relaxed);
+        // Everybody comes back by himself, catches up, and talks on.
+        self.wait_for_all(clients).await;
+        let outage = self.tally.end_outage();
+        let given_up_after = if fault == Fault::FillStore { FILE_GIVEN_UP_AFTER } else { MONGOD_GIVEN_UP_AFTER };
+        if without_store.is_some_and(|time| time > given_up_after) && outage.refused.is_empty() {
+            self.wrong.push(format!("the store was away for {without_store:?} and no request was refused"));
+        }
+        let told = self.faults.last_mut().expect("struck");
+        told["answers"] = json!(outage.answers);
+        told["slowestMs"] = json!(outage.slowest.as_millis() as u64);
+        told["refused"] = json!(outage.refused);
+    }
+
+    /// How long the only store was away, if it was that.
+    async fn strike(&mut self, fault: Fault, after: Duration) -> Option<Duration> {
         let down = Duration::from_millis(self.rng.random_range(0..1_500));
         // Sometimes longer than the ten seconds after which a write is given up and its outcome unknown.
         let most = if fault == Fault::PauseMongod { 15_000 } else { 8_000 };
         let away = Duration::from_millis(self.rng.random_range(3_000..most));
-        let mut told = json!({ "fault": format!("{fault:?}"), "downMs": down.as_millis() as u64, "awayMs": away.as_millis() as u64 });
+        let ms = |time: Duration| time.as_millis() as u64;
+        let mut told = json!({ "fault": format!("{fault:?}"), "afterMs": ms(after), "downMs": ms(down), "awayMs": ms(away) });
         let node = if self.servers.len() > 1 { self.rng.random_range(0..self.servers.len()) } else { 0 };
         if self.servers.len() > 1 {
             told["node"] = json!(node + 1);
@@ -194,25 +217,38 @@ impl Theatre<'_> {
                 self.redis.as_ref().expect("a Redis").go_on();
             }
         }
+        let mongod_away = matches!(fault, Fault::KillMongod | Fault::PauseMongod) && without_mongod == Away::Store;
+        (mongod_away || fault == Fault::FillStore).then_some(away)
     }
 
     /// Something is away: the servers say so if it is their store, and keep their clients. Afterwards they must go on by themselves.
     async fn outlast(&mut self, time: Duration, away: Away) {
         let cuts = self.tally.cuts.load(Relaxed);
         let began = Instant::now();
-        let mut silent: Vec<u16> = self.servers.iter().map(|server| server.port).collect();
-        let mut went_down = false;
+        let ports: Vec<u16> = self.servers.iter().map(|server| server.port).collect();
+        let mut noticed: Vec<Option<Duration>> = vec![None; ports.len()];
+        let mut said_yes_again = false;
         while began.elapsed() < time {
-            for port in silent.clone() {
-                if ready(port).await.status == 503 {
-                    silent.retain(|one| *one != port);
-                    went_down = true;
+            let asked = ports.iter().map(|port| async { (ready(*port).await.status, began.elapsed()) });
+            for (noticed, (status, at)) in noticed.iter_mut().zip(join_all(asked).await) {
+                if status == 503 {
+                    noticed.get_or_insert(at);
                 }
+                said_yes_again |= status == 200 && noticed.is_some();
             }
             sleep(Duration::from_millis(100)).await;
         }
-        if away == Away::Store && !silent.is_empty() && time > NOTICED_WITHIN {
-            self.wrong.push(format!("/ready did not say 503 everywhere within {time:?}"));
+        let went_down = noticed.iter().any(Option::is_some);
+        if away == Away::Store {
+            // Who has not noticed yet has not had more time than this.
+            let slowest = noticed.iter().map(|at| at.unwrap_or(began.elapsed())).max().unwrap_or_default();
+            if slowest > NOTICED_WITHIN {
+                self.wrong.push(format!("without its store /ready said 503 only after {slowest:?}, or never"));
+            }
+            if said_yes_again {
+                self.wrong.push("/ready said 200 again although the store was still away".into());
+            }
+            self.faults.last_mut().expect("struck")["noticedMs"] = json!(slowest.as_millis() as u64);
         }
         // A replica set elects another primary meanwhile, so its /ready may do either.
         if away == Away::Helper && self.redis.is_some() && went_down {
@@ -221,6 +257,18 @@ impl Theatre<'_> {
         let lost = self.tally.cuts.load(Relaxed) - cuts;
         if lost > 0 {
             self.wrong.push(format!("{lost} clients were cut while only the store or Redis was away"));
+        }
+    }
+
+    /// Until everybody has hung up.
+    pub async fn wait_for_silence(&mut self, clients: u64) {
+        let deadline = Instant::now() + SETTLE_WITHIN;
+        while self.tally.hung_up.load(Relaxed) < clients {
+            if Instant::now() > deadline {
+                self.wrong.push("not everybody could hang up".into());
+                return;
+            }
+            sleep(Duration::from_millis(50)).await;
         }
     }
 
@@ -234,25 +282,6 @@ impl Theatre<'_> {
                 return;
             }
             sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    /// The store as it is once its counters are right, and how long that took.
-    pub async fn repaired(&mut self, place: &Place) -> (Shelf, u64) {
-        let began = Instant::now();
-        loop {
-            match place.read().await {
-                Ok(shelf) => {
-                    let open = shelf.calls.values().any(|(status, open)| *open || matches!(status.as_str(), "initiated" | "ringing"));
-                    let settled = miscounts(&shelf).is_empty() && !open;
-                    if settled || began.elapsed() > REPAIR_WITHIN {
-                        return (shelf, u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
-                    }
-                }
-                Err(e) if began.elapsed() > REPAIR_WITHIN => panic!("the store in {} cannot be read: {e}", self.folder.display()),
-                Err(_) => {}
-            }
-            sleep(Duration::from_millis(300)).await;
         }
     }
 }
