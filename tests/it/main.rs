@@ -38,6 +38,7 @@ mod permissions;
 mod presence;
 mod presence_times;
 mod push;
+mod push_apple;
 mod push_crash;
 mod push_token;
 mod rejoin;
