@@ -41,6 +41,7 @@ mod push;
 mod push_apple;
 mod push_crash;
 mod push_token;
+mod push_webhook;
 mod rejoin;
 mod sessions;
 mod sockets;
