@@ -23,6 +23,7 @@ mod inbox;
 mod injection;
 mod logs;
 mod media;
+mod media_kinds;
 mod messages;
 mod metrics;
 mod mongo_calls;

@@ -163,6 +163,10 @@ impl MediaStore for Watched {
         hand_on!(self.use_media(id, owner, conversation))
     }
 
+    async fn release_media(&self, id: MediaId) -> Result<()> {
+        hand_on!(self.release_media(id))
+    }
+
     async fn erase_media(&self, id: MediaId) -> Result<()> {
         hand_on!(self.erase_media(id))
     }
