@@ -49,8 +49,10 @@ fn ogg(packet: &[u8]) -> Vec<u8> {
     [&bytes, packet].concat()
 }
 
-/// Of each: the type, what it is, the file, the type of the message and, of a picture, width and height.
-fn kinds() -> Vec<(&'static str, &'static str, Vec<u8>, &'static str, Option<(u32, u32)>)> {
+/// The type, what it is, the file, the type of the message and, of a picture, width and height.
+type Kind = (&'static str, &'static str, Vec<u8>, &'static str, Option<(u32, u32)>);
+
+fn kinds() -> Vec<Kind> {
     let small = || image::RgbImage::new(6, 4);
     let wav = [&b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0"[..], &[0; 20]].concat();
     vec![
