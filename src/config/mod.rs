@@ -7,6 +7,8 @@ mod keys;
 mod limits;
 mod media_tokens;
 mod push;
+#[cfg(test)]
+mod push_tests;
 mod raw;
 mod reader;
 mod settings;

@@ -186,6 +186,6 @@ fn service_account(text: &str) -> Result<Account, String> {
 
 /// A key as environments keep it: in quotes, with its line ends written out. Errors: it is none.
 fn rsa_key(text: &str) -> Result<jsonwebtoken::EncodingKey, String> {
-    let pem = text.trim().trim_matches('"').replace("\\n", "\n");
+    let pem = text.trim().trim_matches(['"', '\'']).replace("\\n", "\n");
     jsonwebtoken::EncodingKey::from_rsa_pem(pem.as_bytes()).map_err(|_| "holds no RSA key as PEM".to_owned())
 }

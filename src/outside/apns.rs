@@ -13,6 +13,8 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tracing::error;
 
+use crate::models::Timestamp;
+
 use super::{Sent, http};
 
 /// How long one request may take.
@@ -63,6 +65,8 @@ struct Claims<'a> {
 struct Reason {
     #[serde(default)]
     reason: String,
+    /// Of a 410: milliseconds since the epoch.
+    timestamp: Option<i64>,
 }
 
 impl Apns {
@@ -84,7 +88,7 @@ impl Apns {
             Err(why) => return Sent::Refused(why),
         };
         // Tokens are hex digits, so the path is what it seems.
-        let Ok(url) = self.0.base.join(&format!("/3/device/{token}")) else { return Sent::Gone("BadDeviceToken") };
+        let Ok(url) = self.0.base.join(&format!("/3/device/{token}")) else { return Sent::gone("BadDeviceToken") };
         let request = self
             .0
             .client
@@ -107,16 +111,16 @@ impl Apns {
             Ok(body) => body,
             Err(e) => return http::no_answer(e),
         };
-        let Reason { reason } = serde_json::from_str(&body).unwrap_or_default();
-        self.meaning(status, after, &reason).await
+        self.meaning(status, after, serde_json::from_str(&body).unwrap_or_default()).await
     }
 
-    async fn meaning(&self, status: StatusCode, after: Option<Duration>, reason: &str) -> Sent {
+    async fn meaning(&self, status: StatusCode, after: Option<Duration>, Reason { reason, timestamp }: Reason) -> Sent {
         let why = || format!("Apple answers {} {reason}", status.as_u16());
-        match (status, reason) {
-            (StatusCode::GONE, _) => Sent::Gone("Unregistered"),
-            (StatusCode::BAD_REQUEST, "BadDeviceToken") => Sent::Gone("BadDeviceToken"),
-            (StatusCode::BAD_REQUEST, "DeviceTokenNotForTopic") => Sent::Gone("DeviceTokenNotForTopic"),
+        match (status, reason.as_str()) {
+            // The app may have been installed again since Apple found that out, with the same token.
+            (StatusCode::GONE, _) => Sent::Gone { why: "Unregistered", known_at: timestamp.map(Timestamp::from_millis) },
+            (StatusCode::BAD_REQUEST, "BadDeviceToken") => Sent::gone("BadDeviceToken"),
+            (StatusCode::BAD_REQUEST, "DeviceTokenNotForTopic") => Sent::gone("DeviceTokenNotForTopic"),
             (StatusCode::FORBIDDEN, "ExpiredProviderToken") => {
                 let mut token = self.0.token.lock().await;
                 if token.as_ref().is_some_and(|(_, made)| made.elapsed() >= RENEWED_AT_MOST_EVERY) {

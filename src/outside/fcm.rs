@@ -114,11 +114,11 @@ impl Fcm {
     fn meaning(&self, status: StatusCode, after: Option<Duration>, fault: &Fault) -> Sent {
         let why = || format!("FCM answers {} {}", status.as_u16(), fault.word.as_deref().unwrap_or("without a reason"));
         match status {
-            StatusCode::NOT_FOUND if fault.from_fcm && fault.is("UNREGISTERED") => Sent::Gone("UNREGISTERED"),
-            StatusCode::FORBIDDEN if fault.from_fcm && fault.is("SENDER_ID_MISMATCH") => Sent::Gone("SENDER_ID_MISMATCH"),
+            StatusCode::NOT_FOUND if fault.from_fcm && fault.is("UNREGISTERED") => Sent::gone("UNREGISTERED"),
+            StatusCode::FORBIDDEN if fault.from_fcm && fault.is("SENDER_ID_MISMATCH") => Sent::gone("SENDER_ID_MISMATCH"),
             // Only if it is the token that is meant: our own mistakes must not cost anybody his.
             StatusCode::BAD_REQUEST if fault.from_fcm && fault.is("INVALID_ARGUMENT") && fault.names_the_token => {
-                Sent::Gone("INVALID_ARGUMENT")
+                Sent::gone("INVALID_ARGUMENT")
             }
             StatusCode::TOO_MANY_REQUESTS => Sent::Later { why: why(), after: after.or(Some(QUOTA_REST)), maybe_taken: false },
             status if status.is_server_error() => Sent::Later { why: why(), after, maybe_taken: false },

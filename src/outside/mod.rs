@@ -13,6 +13,8 @@ mod webhook;
 
 use std::time::Duration;
 
+use crate::models::Timestamp;
+
 pub use apns::{Apns, ApnsKey, VoipPush};
 pub use fcm::{Fcm, FcmPush, ServiceAccount};
 #[cfg(feature = "otel")]
@@ -24,8 +26,13 @@ pub use webhook::{Webhook, signature};
 pub enum Sent {
     /// The other side took it.
     Accepted,
-    /// The device is no more: its token is to be forgotten.
-    Gone(&'static str),
+    /// The device is no more: its token is to be forgotten, unless it was registered since it was last known to be dead.
+    Gone {
+        /// In the other side's word.
+        why: &'static str,
+        /// When the other side found that out, if it says so; otherwise it is as of the asking.
+        known_at: Option<Timestamp>,
+    },
     /// It will not be taken, however often it is tried; the token stays.
     Refused(String),
     /// Not now. With the time the other side asks for, if it does.
@@ -40,6 +47,10 @@ pub enum Sent {
 }
 
 impl Sent {
+    fn gone(why: &'static str) -> Self {
+        Self::Gone { why, known_at: None }
+    }
+
     fn later(why: impl Into<String>) -> Self {
         Self::Later { why: why.into(), after: None, maybe_taken: false }
     }
@@ -48,7 +59,7 @@ impl Sent {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
-            Self::Gone(_) => "gone",
+            Self::Gone { .. } => "gone",
             Self::Refused(_) => "refused",
             Self::Later { .. } => "later",
         }

@@ -321,6 +321,17 @@ impl Attachments {
         Ok((attachment.media_type.message_type, media))
     }
 
+    /// A message that was to name this attachment was refused for good: nobody shall keep it for its sake. Not waited for.
+    pub(super) fn detach(&self, id: MediaId) {
+        let store = Arc::clone(&self.core.store);
+        self.core.tasks.spawn(async move {
+            if let Err(e) = store.release_media(id).await {
+                // Then it stays without a message, which costs its place and nothing else.
+                debug!(media.id = %id, "a file is kept for a message that is none: {e}");
+            }
+        });
+    }
+
     /// Puts addresses that can be opened into a message that goes to a client.
     pub(super) fn show(&self, message: &mut Message) {
         self.core.rules.media.links.show(message, self.core.now());

@@ -3,11 +3,9 @@
 //! The list is a merge of two streams the store has in order already. A page reads one page of each; a page with a number first passes
 //! over what stands before it, by places alone. Source: docs/protocol.md#inbox.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-
-use futures_util::future::join_all;
 
 use crate::auth::CurrentUser;
 use crate::error::{Error, Result};
@@ -26,7 +24,7 @@ use super::guard::Guard;
 use super::limits::Limited;
 use super::messaging::{Messaging, ReadMessages, Recipient, SendMessage};
 use super::permissions::{Operation, Standing};
-use super::presence::PresenceBook;
+use super::presence_changes::PresenceChanges;
 use super::profiles::Profiles;
 
 /// How many rows a page with a number may have before it. Each is read, though only its place; the cursor knows no such limit.
@@ -45,7 +43,7 @@ struct Inner {
     core: Core,
     messaging: Messaging,
     calling: Calling,
-    presence: PresenceBook,
+    presence: PresenceChanges,
     profiles: Profiles,
     guard: Guard,
 }
@@ -148,7 +146,7 @@ impl Inbox {
         core: Core,
         messaging: Messaging,
         calling: Calling,
-        presence: PresenceBook,
+        presence: PresenceChanges,
         profiles: Profiles,
         guard: Guard,
     ) -> Self {
@@ -301,9 +299,8 @@ impl Inbox {
     async fn items(&self, owner: &Participant, rows: Vec<Row>) -> Result<Vec<InboxItem>> {
         let Inner { presence, profiles, .. } = &*self.0;
         let contacts: Vec<_> = rows.iter().map(|row| row.contact(owner)).collect();
-        let people: HashSet<&Participant> = contacts.iter().map(|(person, _)| person).collect();
-        let online = people.into_iter().map(|person| async move { (person.clone(), presence.is_anywhere(person).await) });
-        let online: HashMap<Participant, bool> = join_all(online).await.into_iter().collect();
+        let people: HashSet<Participant> = contacts.iter().map(|(person, _)| person.identity()).collect();
+        let online = presence.online(&people.into_iter().collect::<Vec<_>>()).await?;
         let mut items = Vec::with_capacity(rows.len());
         for (row, (person, stored)) in rows.into_iter().zip(contacts) {
             let profile = if stored.name.is_some() {
@@ -312,7 +309,7 @@ impl Inbox {
                 let known = profiles.of(&person, None).await?;
                 Profile { name: known.name, picture: stored.picture.or(known.picture) }
             };
-            let is_online = online.get(&person).copied().unwrap_or(false);
+            let is_online = online.contains(&person.identity());
             items.push(row.item(owner, Contact { person, profile, is_online }));
         }
         Ok(items)

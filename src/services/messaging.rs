@@ -9,6 +9,7 @@ use tracing::{debug, info};
 use crate::auth::CurrentUser;
 use crate::delivery::{Audience, Connection, ConnectionId, Mark, MessageDeleted, MessagesRead, ServerEvent};
 use crate::error::{Error, Result};
+use crate::models::media::MediaId;
 use crate::models::message::{CallLog, Media, NewMessage};
 use crate::models::{Call, ConversationKey, Membership, Message, MessageId, MessageType, Participant, ParticipantKind, Profile};
 use crate::store::{DeleteMessage, MarkRead, Pending, ReadMarks, Sent, Which};
@@ -208,9 +209,13 @@ impl Messaging {
         };
         let this = self.clone();
         let from = send.from;
-        self.lanes.enqueue(
+        let mut is_asked = false;
+        let pending = self.lanes.enqueue(
             &known.handle.key.clone(),
-            || self.append(new),
+            || {
+                is_asked = true;
+                self.append(new, attachment)
+            },
             move |mut sent| {
                 this.attachments.show(&mut sent.message);
                 let message = Arc::new(sent.message);
@@ -226,11 +231,16 @@ impl Messaging {
                 }
                 then(SentMessage { message, fresh: sent.fresh, spelling })
             },
-        )
+        );
+        if let (false, Some(id)) = (is_asked, attachment) {
+            self.attachments.detach(id);
+        }
+        pending
     }
 
     /// Stores a message. Who comes back asks for what was stored in doubt, too.
-    fn append(&self, new: NewMessage) -> Pending<Sent> {
+    fn append(&self, new: NewMessage, attachment: Option<MediaId>) -> Pending<Sent> {
+        let attachments = self.attachments.clone();
         let (recent, key, at) = (self.recent.clone(), new.conversation.key.clone(), new.at);
         let (metrics, queued, span) = (Arc::clone(&self.core.metrics), Instant::now(), traces::commit("commit message"));
         let sending = self.core.store.send_message(new);
@@ -245,6 +255,13 @@ impl Messaging {
             traces::end(&span, word, outcome.as_ref().is_err_and(Error::is_our_fault));
             if outcome.as_ref().is_err_and(Error::is_retryable) {
                 recent.note_at(&key, at);
+            }
+            // Whatever is in doubt may have been stored, or is repeated: then the file belongs to it.
+            let is_refused = |e: &Error| !e.is_retryable() && !e.is_our_fault();
+            if let Some(id) = attachment
+                && outcome.as_ref().is_err_and(is_refused)
+            {
+                attachments.detach(id);
             }
         }))
     }
@@ -354,7 +371,7 @@ impl Messaging {
         let this = self.clone();
         let logged = self.lanes.enqueue(
             &known.handle.key.clone(),
-            || self.append(new),
+            || self.append(new, None),
             move |sent| {
                 if sent.fresh {
                     this.recent.note_told(sent.message.id);

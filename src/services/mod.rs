@@ -159,7 +159,7 @@ impl Services {
             calling::Calling::start(core.clone(), messaging.clone(), profiles.clone(), presence.clone(), guard.clone(), push.clone());
         calling.hear_of_rings(rings);
         let analytics = analytics::Analytics::new(core.clone(), guard.clone(), profiles.clone());
-        let inbox = inbox::Inbox::new(core.clone(), messaging.clone(), calling.clone(), presence.clone(), profiles, guard.clone());
+        let inbox = inbox::Inbox::new(core.clone(), messaging.clone(), calling.clone(), presence_changes.clone(), profiles, guard.clone());
         let services = Self(Arc::new(Inner {
             core,
             conversations,

@@ -19,8 +19,12 @@ pub trait MediaStore: Send + Sync + 'static {
     async fn complete_media(&self, id: MediaId, pixels: Option<(u32, u32)>) -> Result<bool>;
 
     /// Notes that a message of its owner in this conversation names it, so that it stays. False, and nothing changes, unless it is ready,
-    /// his and of this conversation. Repeating changes nothing.
+    /// his and of this conversation. It is counted, so that [`MediaStore::release_media`] takes back one and no other.
     async fn use_media(&self, id: MediaId, owner: &Participant, conversation: &ConversationKey) -> Result<bool>;
+
+    /// Takes back one [`MediaStore::use_media`], whose message will never be. What another one still holds stays; one that nobody holds
+    /// changes in nothing.
+    async fn release_media(&self, id: MediaId) -> Result<()>;
 
     /// Notes that its message is gone for everyone, whatever its state. Repeating changes nothing.
     async fn erase_media(&self, id: MediaId) -> Result<()>;

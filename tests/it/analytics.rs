@@ -14,16 +14,16 @@ use serde_json::{Value, json};
 use crate::support::http::{local, request, send};
 use crate::support::people::astrologer;
 use crate::support::server::{ADMIN_KEY, TestServer};
-use crate::support::stores::{self, on_every_driver};
+use crate::support::stores::{self, on_every_driver, on_every_driver_by_seeds};
 use crate::support::world::{Rang, Said, Went, World, name_of};
 
-on_every_driver!(
+on_every_driver!(an_empty_store_has_figures_too, only_admins_see_figures, an_admin_signs_in_with_a_key,);
+
+on_every_driver_by_seeds!(
+    [5, 6],
     all_figures_equal_a_recount_of_what_was_done,
     what_was_counted_before_is_counted_again_once_it_is_no_longer_true,
     a_day_is_kept_only_under_the_version_it_was_counted_at,
-    an_empty_store_has_figures_too,
-    only_admins_see_figures,
-    an_admin_signs_in_with_a_key,
 );
 
 const DAY_MS: i64 = 24 * 3_600_000;
@@ -263,9 +263,9 @@ async fn just_now() -> Timestamp {
     }
 }
 
-async fn all_figures_equal_a_recount_of_what_was_done(store: Arc<dyn Store>) {
+async fn all_figures_equal_a_recount_of_what_was_done(store: Arc<dyn Store>, seed: u64) {
     let until = just_now().await;
-    let mut world = World::new(store.clone(), 5, 45 * 24 * HOUR);
+    let mut world = World::new(store.clone(), seed, 45 * 24 * HOUR);
     world.live(450, until).await;
     assert!(world.said.len() > 150 && world.rang.len() > 100, "a world with something in it");
     let server = TestServer::start(store.clone()).await;
@@ -278,9 +278,9 @@ async fn all_figures_equal_a_recount_of_what_was_done(store: Arc<dyn Store>) {
     another.stop().await;
 }
 
-async fn what_was_counted_before_is_counted_again_once_it_is_no_longer_true(store: Arc<dyn Store>) {
+async fn what_was_counted_before_is_counted_again_once_it_is_no_longer_true(store: Arc<dyn Store>, seed: u64) {
     let until = just_now().await;
-    let mut world = World::new(store.clone(), 6, 12 * 24 * HOUR);
+    let mut world = World::new(store.clone(), seed, 12 * 24 * HOUR);
     world.live(200, until.minus(2 * HOUR)).await;
     let server = TestServer::start(store.clone()).await;
     compare(&server, &world, "30d", 30).await;
@@ -303,9 +303,9 @@ async fn what_was_counted_before_is_counted_again_once_it_is_no_longer_true(stor
     server.stop().await;
 }
 
-async fn a_day_is_kept_only_under_the_version_it_was_counted_at(store: Arc<dyn Store>) {
+async fn a_day_is_kept_only_under_the_version_it_was_counted_at(store: Arc<dyn Store>, seed: u64) {
     let until = just_now().await;
-    let mut world = World::new(store.clone(), 7, 10 * 24 * HOUR);
+    let mut world = World::new(store.clone(), seed, 10 * 24 * HOUR);
     world.live(120, until.minus(5 * 24 * HOUR)).await;
     let is_counted = |said: &&Said| !said.is_deleted && said.kind == MessageType::Text && is_in_scope(&said.from, &said.to, "all");
     let said = world.said.iter().find(is_counted).expect("one of many");

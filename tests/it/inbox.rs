@@ -15,11 +15,10 @@ use crate::support::client::PATIENCE;
 use crate::support::http::request;
 use crate::support::people::{admin, astrologer, at, user};
 use crate::support::server::{ADMIN_KEY, TestServer};
-use crate::support::stores::on_every_driver;
+use crate::support::stores::{on_every_driver, on_every_driver_by_seeds};
 use crate::support::world::{Rang, Said, Went, World, astrologers, name_of, users};
 
 on_every_driver!(
-    every_inbox_equals_a_recount_of_what_was_done,
     deep_pages_have_neither_holes_nor_doubles,
     a_cursor_stays_where_it_is_while_conversations_move,
     the_row_of_support_is_on_the_first_page_of_everybody_but_admins,
@@ -28,6 +27,8 @@ on_every_driver!(
     messages_and_calls_from_the_inbox_answer_with_its_rows,
     questions_that_make_no_sense_are_refused,
 );
+
+on_every_driver_by_seeds!([11, 12], every_inbox_equals_a_recount_of_what_was_done);
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -227,8 +228,8 @@ fn expected_pages(others: &[Row], support: Option<&Row>, me: &Participant, limit
     std::iter::once(first).chain(rest.chunks(limit).map(<[Row]>::to_vec)).collect()
 }
 
-async fn every_inbox_equals_a_recount_of_what_was_done(store: Arc<dyn Store>) {
-    let mut world = World::new(store.clone(), 11, 20 * DAY);
+async fn every_inbox_equals_a_recount_of_what_was_done(store: Arc<dyn Store>, seed: u64) {
+    let mut world = World::new(store.clone(), seed, 20 * DAY);
     world.live(400, Timestamp::now().minus(Duration::from_secs(5))).await;
     let server = TestServer::start(store).await;
     let mut rows_seen = 0;
@@ -264,7 +265,7 @@ async fn every_inbox_equals_a_recount_of_what_was_done(store: Arc<dyn Store>) {
         let expected = json!({ "messages": messages, "missedCalls": missed(CallType::Voice), "missedVideoCalls": missed(CallType::Video) });
         assert_eq!(counts["data"], expected, "{me}");
     }
-    assert!(rows_seen > 2_000, "a world with something in it: {rows_seen}");
+    assert!(rows_seen > 1_000, "a world with something in it: {rows_seen}");
     server.stop().await;
 }
 

@@ -28,6 +28,7 @@ on_every_driver!(
     an_attachment_is_used_once_it_is_ready_by_its_owner_in_its_conversation,
     who_names_it_first_keeps_it_and_what_is_given_up_is_erased,
     what_nobody_needs_is_found_and_forgotten_and_what_is_used_stays,
+    a_message_that_is_refused_for_good_keeps_no_file,
     a_file_goes_its_whole_way_through_a_folder,
     a_file_goes_its_whole_way_through_a_bucket,
 );
@@ -65,6 +66,16 @@ async fn an_attachment_is_used_once_it_is_ready_by_its_owner_in_its_conversation
     assert!(!store.use_media(new.id, &astrologer("u1"), &new.conversation).await.expect("asked"), "the same id of another kind");
     assert!(!store.use_media(new.id, &new.owner, &key("user_u1_a2")).await.expect("asked"), "another conversation");
     assert!(mine().await.expect("used") && mine().await.expect("used again"));
+    // Two messages named it, or were to; one of them was refused, then the other.
+    let is_abandoned = async || !store.abandoned_media(at(0), at(1), 1).await.expect("read").is_empty();
+    store.release_media(new.id).await.expect("released");
+    assert!(!is_abandoned().await, "the other one may be there");
+    store.release_media(new.id).await.expect("released");
+    assert!(is_abandoned().await, "no message names it");
+    store.release_media(new.id).await.expect("nobody held it");
+    assert!(mine().await.expect("used"));
+    assert!(!is_abandoned().await);
+    store.release_media(MediaId::random()).await.expect("nobody's");
     store.erase_media(new.id).await.expect("erased");
     assert!(!mine().await.expect("asked"), "erased");
     assert!(!store.complete_media(new.id, None).await.expect("asked"));
@@ -130,11 +141,11 @@ async fn what_nobody_needs_is_found_and_forgotten_and_what_is_used_stays(store: 
     assert_eq!(abandoned(1, 1_001, 10).await, Vec::<String>::new());
 }
 
-const ACCESS_KEY: &str = "AKIATESTONLY";
-const SECRET_KEY: &str = "a secret key of the tests";
+pub(super) const ACCESS_KEY: &str = "AKIATESTONLY";
+pub(super) const SECRET_KEY: &str = "a secret key of the tests";
 
 /// S3-compatible storage in this process, with one bucket.
-async fn storage(folder: &Path) -> String {
+pub(super) async fn storage(folder: &Path) -> String {
     std::fs::create_dir(folder.join("chat-media")).expect("a bucket is a folder");
     let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder).expect("a folder"));
     builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
@@ -154,21 +165,21 @@ async fn storage(folder: &Path) -> String {
 }
 
 /// An answer with its bytes.
-struct Reply {
-    status: u16,
-    head: String,
-    body: Vec<u8>,
+pub(super) struct Reply {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
 }
 
 impl Reply {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 }
 
 /// A request without a credential, to an address as a client was given it.
-async fn ask(server: &TestServer, method: &str, address: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+pub(super) async fn ask(server: &TestServer, method: &str, address: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
     let address = if address.starts_with('/') { format!("{}{address}", server.url) } else { address.to_owned() };
     let (host, path) = address.strip_prefix("http://").expect("http").split_once('/').expect("a path");
     let mut stream = TcpStream::connect(host).await.expect("connects");
@@ -192,13 +203,13 @@ async fn ask(server: &TestServer, method: &str, address: &str, headers: &[(&str,
 }
 
 /// The file an address of a message leads to.
-async fn open(server: &TestServer, address: &Value) -> Reply {
+pub(super) async fn open(server: &TestServer, address: &Value) -> Reply {
     let led = ask(server, "GET", address.as_str().expect("an address"), &[], &[]).await;
     assert_eq!(led.status, 302, "{}", led.head);
     ask(server, "GET", led.header("location").expect("an address"), &[], &[]).await
 }
 
-fn png(width: u32, height: u32) -> Vec<u8> {
+pub(super) fn png(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     let picture = image::RgbImage::from_fn(width, height, |x, y| image::Rgb([(x % 256) as u8, (y % 256) as u8, 99]));
     DynamicImage::ImageRgb8(picture).write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png).expect("written");
@@ -238,25 +249,36 @@ fn bomb() -> Vec<u8> {
 }
 
 /// A server and two people who talk.
-struct House {
-    server: TestServer,
-    conversation: String,
-    user: String,
-    expert: String,
-    stranger: String,
+pub(super) struct House {
+    pub server: TestServer,
+    pub conversation: String,
+    pub user: String,
+    pub expert: String,
+    pub stranger: String,
 }
 
 impl House {
-    async fn announce(&self, token: &str, body: &Value) -> (u16, Value) {
+    /// `u1` has written to `a1`.
+    pub async fn start(store: Arc<dyn Store>, settings: &[(&str, &str)]) -> Self {
+        let settings: Vec<_> = [("RATE_PROFILE", "off"), ("RELATION_CHECK", "off")].iter().chain(settings).copied().collect();
+        let server = TestServer::start_with(store, &settings).await;
+        let [user, expert, stranger] = [(ParticipantKind::User, "u1"), (ParticipantKind::Astrologer, "a1"), (ParticipantKind::User, "u9")]
+            .map(|(kind, id)| server.token(kind, id));
+        let sent = server.user("u1").await.call("dm:send_message", &to_astrologer("a1", "hello")).await;
+        let conversation = sent["message"]["conversationKey"].as_str().expect("a key").to_owned();
+        Self { server, conversation, user, expert, stranger }
+    }
+
+    pub async fn announce(&self, token: &str, body: &Value) -> (u16, Value) {
         request(&self.server.url, "POST", "/api/media/uploads", Some(token), Some(body)).await
     }
 
-    fn of(&self, mime: &str, size: usize) -> Value {
+    pub fn of(&self, mime: &str, size: usize) -> Value {
         json!({ "conversationId": self.conversation, "name": "../../etc/a \"name\".x", "mimeType": mime, "size": size })
     }
 
     /// Announces and uploads. Id and address.
-    async fn upload(&self, mime: &str, bytes: &[u8]) -> (String, String) {
+    pub async fn upload(&self, mime: &str, bytes: &[u8]) -> (String, String) {
         let (status, answer) = self.announce(&self.user, &self.of(mime, bytes.len())).await;
         assert_eq!(status, 201, "{answer}");
         let address = answer["data"]["upload"]["url"].as_str().expect("an address").to_owned();
@@ -266,13 +288,42 @@ impl House {
         (answer["data"]["mediaId"].as_str().expect("an id").to_owned(), address)
     }
 
-    async fn complete(&self, token: &str, id: &str) -> (u16, Value) {
+    pub async fn complete(&self, token: &str, id: &str) -> (u16, Value) {
         request(&self.server.url, "POST", &format!("/api/media/{id}/complete"), Some(token), None).await
     }
 
-    async fn lead(&self, token: &str, path: &str) -> Reply {
+    pub async fn lead(&self, token: &str, path: &str) -> Reply {
         ask(&self.server, "GET", path, &[("Authorization", &format!("Bearer {token}"))], &[]).await
     }
+}
+
+async fn a_message_that_is_refused_for_good_keeps_no_file(store: Arc<dyn Store>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = [("DATA_DIR", folder.path().to_str().expect("text"))];
+    let house = House::start(Arc::clone(&store), &settings).await;
+    let mut client = house.server.user("u1").await;
+    let [refused, named] = [house.upload("image/png", &png(4, 2)).await.0, house.upload("image/png", &png(4, 2)).await.0];
+    for id in [&refused, &named] {
+        assert_eq!(house.complete(&house.user, id).await.0, 200);
+    }
+    let send = |name: &str, id: &str| json!({ "conversationId": house.conversation, "clientMessageId": name, "mediaId": id });
+    let text = json!({ "conversationId": house.conversation, "clientMessageId": "one", "content": "hello" });
+    assert_eq!(client.call("dm:send_message", &text).await["ok"], true);
+    assert_eq!(client.call("dm:send_message", &send("two", &named)).await["ok"], true);
+    // Refused for good: with a name that is taken, the file that no message names and the one that a message does.
+    for id in [&refused, &named] {
+        assert_eq!(client.call("dm:send_message", &send("one", id)).await["code"], "CONFLICT");
+    }
+    // The same once more is no refusal.
+    assert_eq!(client.call("dm:send_message", &send("two", &named)).await["duplicate"], true);
+    let unused = async || store.abandoned_media(at(0), Timestamp::now().plus(Duration::from_secs(1)), 10).await.expect("read");
+    until("what was refused keeps no file", async || unused().await.iter().any(|one| one.id.to_string() == refused)).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(unused().await.len(), 1, "the other one is shown by a message");
+    // It is as before, and may be sent.
+    assert_eq!(client.call("dm:send_message", &send("three", &refused)).await["ok"], true);
+    assert!(unused().await.is_empty());
+    house.server.stop().await;
 }
 
 async fn a_file_goes_its_whole_way_through_a_folder(store: Arc<dyn Store>) {

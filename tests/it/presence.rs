@@ -14,7 +14,7 @@ use crate::support::http::request;
 use crate::support::nodes::{ADMIN_KEY as NODES_KEY, Nodes, to_astrologer};
 use crate::support::outside::Outside;
 use crate::support::people::{admin, astrologer, at, user};
-use crate::support::program::token;
+use crate::support::program::{Program, token};
 use crate::support::server::{ADMIN_KEY, TestServer};
 use crate::support::stores::{self, on_every_driver};
 
@@ -367,4 +367,48 @@ async fn on_several_nodes_somebody_is_there_as_long_as_one_of_them_has_him() {
     let (_, there) = request(nodes.url(1), "GET", "/api/presence?ids=astrologer:a1", Some(&bearer), None).await;
     assert_eq!(rows(&there, "data"), [("astrologer:a1".to_owned(), false)]);
     nodes.done().await;
+}
+
+/// What the inbox of `u1` shows of somebody.
+async fn shown_in_the_inbox(url: &str, contact: &str) -> bool {
+    let bearer = token(ParticipantKind::User, "u1");
+    let (status, answer) = request(url, "GET", "/api/communications/u1", Some(&bearer), None).await;
+    assert_eq!(status, 200, "{answer}");
+    let rows = answer["data"].as_array().unwrap_or_else(|| panic!("a list: {answer}"));
+    let row = rows.iter().find(|row| row["contactId"] == contact).unwrap_or_else(|| panic!("{contact} in {answer}"));
+    row["isOnline"].as_bool().expect("a flag")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_redis_two_nodes_know_each_others_people_by_the_store() {
+    let (folder, database) = (tempfile::tempdir().expect("a folder"), stores::fresh_database());
+    let mongo = (stores::mongo_uri(), database.clone());
+    let [here, there] = [0, 1].map(|_| Program::start(folder.path(), Some(&mongo), &[]));
+    let mut client = Client::connect(&here.url, &token(ParticipantKind::User, "u1")).await;
+    let sent = client.call("dm:send_message", &to_astrologer("a1", "hello")).await;
+    assert_eq!(sent["ok"], true, "{sent}");
+    let ask = json!({ "ids": ["astrologer:a1"] });
+    until_known(&mut client, &ask, &[("astrologer:a1", false)]).await;
+    assert!(!shown_in_the_inbox(&here.url, "a1").await);
+    let expert = Client::connect(&there.url, &token(ParticipantKind::Astrologer, "a1")).await;
+    until_known(&mut client, &ask, &[("astrologer:a1", true)]).await;
+    assert!(shown_in_the_inbox(&here.url, "a1").await, "the same by the other road");
+    // He leaves. A moment later he is still there, for everybody; then he is not.
+    drop(expert);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    until_known(&mut client, &ask, &[("astrologer:a1", true)]).await;
+    assert!(shown_in_the_inbox(&here.url, "a1").await && shown_in_the_inbox(&there.url, "a1").await);
+    until_known(&mut client, &ask, &[("astrologer:a1", false)]).await;
+    assert!(!shown_in_the_inbox(&here.url, "a1").await && !shown_in_the_inbox(&there.url, "a1").await);
+    // Somebody else comes, and his node dies: its lease ends.
+    let sent = client.call("dm:send_message", &to_astrologer("a2", "hello")).await;
+    assert_eq!(sent["ok"], true, "{sent}");
+    let ask = json!({ "ids": ["astrologer:a2"] });
+    let _expert = Client::connect(&there.url, &token(ParticipantKind::Astrologer, "a2")).await;
+    until_known(&mut client, &ask, &[("astrologer:a2", true)]).await;
+    there.kill();
+    until_known(&mut client, &ask, &[("astrologer:a2", false)]).await;
+    assert!(!shown_in_the_inbox(&here.url, "a2").await);
+    drop(here);
+    stores::drop_database(&database).await;
 }

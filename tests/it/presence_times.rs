@@ -18,6 +18,7 @@ use crate::support::outside::Outside;
 use crate::support::people::{admin, astrologer, user};
 use crate::support::recorder::Recorder;
 use crate::support::stores;
+use crate::support::watched::{Watched, Written};
 
 /// One process on a store, with a paused clock.
 struct House {
@@ -161,8 +162,10 @@ async fn who_comes_back_after_a_restart_was_never_away_and_who_does_not_is_told_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crowd_is_told_in_a_few_events_and_many_visits_are_few_writes() {
+async fn a_crowd_is_told_in_a_few_events_and_written_in_a_few_commands() {
     let (store, _folder) = stores::sqlite();
+    let watched = Arc::new(Watched::new(store));
+    let store: Arc<dyn Store> = watched.clone();
     let expert = astrologer("a1");
     let crowd: Vec<Participant> = (0..300).map(|n| user(&format!("u{n:03}"))).collect();
     for person in &crowd {
@@ -171,6 +174,7 @@ async fn a_crowd_is_told_in_a_few_events_and_many_visits_are_few_writes() {
     let house = House::start(&store);
     let (connection, ear) = house.come(&expert).await;
     pass(Duration::from_secs(2)).await;
+    assert_eq!(watched.presence_written(), Written { commands: 1, here: 1, gone: 0 });
     let mut sockets = Vec::new();
     for person in &crowd {
         sockets.push(house.come(person).await);
@@ -187,6 +191,9 @@ async fn a_crowd_is_told_in_a_few_events_and_many_visits_are_few_writes() {
     }
     assert_eq!(told, 300, "each once");
     assert!(events.len() <= 5, "{} events", events.len());
+    let written = watched.presence_written();
+    assert_eq!((written.here, written.gone), (301, 0), "each once");
+    assert!(written.commands <= 6, "{written:?}");
     // He talks with more than a hundred, and of these the last hundred hear of him.
     for (_, recorder) in &sockets {
         recorder.take();
@@ -195,6 +202,79 @@ async fn a_crowd_is_told_in_a_few_events_and_many_visits_are_few_writes() {
     pass(Duration::from_secs(20)).await;
     let told = sockets.iter().filter(|(_, recorder)| heard(recorder) == ["a1 offline"]).count();
     assert_eq!(told, 100);
+    let after = watched.presence_written();
+    assert_eq!((after.commands - written.commands, after.here, after.gone), (1, 301, 1));
+    // All of them leave at once.
+    for (connection, _) in &sockets {
+        house.leave(connection);
+    }
+    // On a busy machine the store's threads fall behind the turned clock.
+    for _ in 0..60 {
+        pass(Duration::from_secs(1)).await;
+        if watched.presence_written().gone >= 301 {
+            break;
+        }
+    }
+    let last = watched.presence_written();
+    assert_eq!((last.here, last.gone), (301, 301), "a visit is two writes");
+    assert!(last.commands - after.commands <= 5, "{last:?}");
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_visits_are_few_writes() {
+    let (store, _folder) = stores::sqlite();
+    let watched = Arc::new(Watched::new(store));
+    let store: Arc<dyn Store> = watched.clone();
+    let house = House::start(&store);
+    let expert = astrologer("a1");
+    // Away for less than the grace, again and again: he never left.
+    for _ in 0..30 {
+        let (connection, _) = house.come(&expert).await;
+        pass(Duration::from_secs(3)).await;
+        house.leave(&connection);
+        pass(Duration::from_secs(9)).await;
+    }
+    assert_eq!(watched.presence_written(), Written { commands: 1, here: 1, gone: 0 });
+    pass(Duration::from_secs(90)).await;
+    assert_eq!(watched.presence_written(), Written { commands: 2, here: 1, gone: 1 });
+    // Twenty visits in twelve minutes, each of them over before the next: of a minute one visit is written.
+    for _ in 0..20 {
+        let (connection, _) = house.come(&expert).await;
+        pass(Duration::from_secs(10)).await;
+        house.leave(&connection);
+        pass(Duration::from_secs(26)).await;
+    }
+    pass(Duration::from_secs(90)).await;
+    let written = watched.presence_written();
+    assert!(written.here - 1 <= 13 && written.gone - 1 <= 13, "{written:?} for 20 visits");
+    assert!(written.gone >= 2, "{written:?}: what came last is known");
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_astrologer_who_left_while_no_admin_was_there_is_followed_all_the_same() {
+    let (store, _folder) = stores::sqlite();
+    // Nothing is sent: it only counts that something could be.
+    let outside = Outlets { fcm: Some(Outside::start().await.sender()), ..Outlets::default() };
+    let house = House::start_with(&store, Rules { push: PushRules { outside, ..PushRules::default() }, ..Rules::default() });
+    let with = astrologer("with");
+    let device = Device {
+        token: "phone-of-with".into(),
+        kind: DeviceKind::Fcm,
+        owner: with.clone(),
+        platform: Platform::Android,
+        registered_at: Timestamp::now(),
+    };
+    store.register_device(device).await.expect("kept");
+    let (connection, _) = house.come(&with).await;
+    pass(Duration::from_secs(3)).await;
+    house.leave(&connection);
+    pass(Duration::from_secs(25)).await;
+    let (_support, ear) = house.come(&admin("admin")).await;
+    assert_eq!(statuses(&ear, 1).await, NOTHING, "nothing has changed since");
+    assert!(store.unregister_device(&with, "phone-of-with").await.expect("forgotten"));
+    assert_eq!(statuses(&ear, 1).await, ["with false offline"]);
     house.stop().await;
 }
 

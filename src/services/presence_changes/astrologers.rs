@@ -16,21 +16,28 @@ const MOST_FOLLOWED: usize = 10_000;
 impl PresenceChanges {
     /// `astrologer:status_changed`: the astrologer's own switch must be on, and he connected or to be reached by push.
     pub(super) async fn tell_status(&self, changes: &[Attendance]) -> Result<()> {
-        let astrologers: Vec<&Attendance> = changes.iter().filter(|c| c.person.kind() == ParticipantKind::Astrologer).collect();
-        if astrologers.is_empty() || !self.has_admins() {
+        let mut astrologers: Vec<&Attendance> = changes.iter().filter(|c| c.person.kind() == ParticipantKind::Astrologer).collect();
+        let absent = astrologers.iter().filter(|change| !change.is_online).map(|change| change.person.clone());
+        let reachable = self.reachable(absent.collect()).await?;
+        let has_admins = self.has_admins();
+        if !has_admins {
+            // Nobody to tell now. Who can be reached by push is followed all the same, for the admin who comes later.
+            astrologers.retain(|change| reachable.contains(&change.person));
+        }
+        if astrologers.is_empty() {
             return Ok(());
         }
         let ids: Vec<String> = astrologers.iter().map(|change| change.person.id().to_owned()).collect();
         let switches = self.switches(&ids).await?;
-        let absent = astrologers.iter().filter(|change| !change.is_online).map(|change| change.person.clone());
-        let reachable = self.reachable(absent.collect()).await?;
         for change in astrologers {
             let switched_on = switches.get(change.person.id()).copied().unwrap_or(true);
             self.note_switch(&change.person, switched_on);
             let is_reachable = reachable.contains(&change.person);
             let is_online = switched_on && (change.is_online || is_reachable);
             self.follow_on(&change.person, is_reachable.then_some(Followed { is_online, last_seen: change.last_seen }));
-            self.emit_status(change, is_online).await?;
+            if has_admins {
+                self.emit_status(change, is_online).await?;
+            }
         }
         Ok(())
     }

@@ -238,12 +238,10 @@ impl PresenceChanges {
                 if asked.is_empty() { HashSet::new() } else { core.store.acquaintances(&me, &asked).await?.into_iter().collect() };
             people.retain(|person| is_open(person) || known.contains(person));
         }
-        let seen: HashMap<Participant, Seen> = self.seen(&people).await?.into_iter().map(|seen| (seen.person.clone(), seen)).collect();
-        let absent: Vec<Participant> = people.iter().filter(|person| !self.is_here(person)).cloned().collect();
-        let elsewhere: HashSet<Participant> = self.on_other_nodes(&absent).await.into_iter().collect();
+        let (online, seen) = self.look_up(&people).await?;
         let stand = |person: Participant| {
             let seen = seen.get(&person);
-            let is_online = self.is_here(&person) || elsewhere.contains(&person) || seen.is_some_and(|seen| seen.elsewhere);
+            let is_online = online.contains(&person);
             if !is_online && seen.is_none() && user.is_admin() && person.kind() != ParticipantKind::Admin && self.left_at(&person).is_none()
             {
                 return None;
@@ -252,6 +250,23 @@ impl PresenceChanges {
             Some(Attendance { person, is_online, last_seen })
         };
         Ok(people.into_iter().filter_map(stand).collect())
+    }
+
+    /// Who among these identities is online, on any node; whoever left a moment ago still is. The one road for whatever is shown of it.
+    pub(super) async fn online(&self, people: &[Participant]) -> Result<HashSet<Participant>> {
+        Ok(self.look_up(people).await?.0)
+    }
+
+    /// The same, and what the store knows of them.
+    async fn look_up(&self, people: &[Participant]) -> Result<(HashSet<Participant>, HashMap<Participant, Seen>)> {
+        let seen: HashMap<Participant, Seen> = self.seen(people).await?.into_iter().map(|seen| (seen.person.clone(), seen)).collect();
+        let absent: Vec<Participant> = people.iter().filter(|person| !self.is_here(person)).cloned().collect();
+        let elsewhere: HashSet<Participant> = self.on_other_nodes(&absent).await.into_iter().collect();
+        let is_online = |person: &&Participant| {
+            self.is_here(person) || elsewhere.contains(*person) || seen.get(*person).is_some_and(|seen| seen.elsewhere)
+        };
+        let online = people.iter().filter(is_online).cloned().collect();
+        Ok((online, seen))
     }
 
     /// Whether somebody has a socket here, or had one so lately that nobody was told otherwise.

@@ -297,7 +297,7 @@ impl Carrier {
             Sent::Accepted => return Carried { outcome: done(entry), health: Health::Well },
             Sent::Later { why, after, .. } => (why, after),
             Sent::Refused(why) => (why, None),
-            Sent::Gone(why) => (why.to_owned(), None),
+            Sent::Gone { why, .. } => (why.to_owned(), None),
         };
         let due_at = self.core.now().plus(backoff(entry.attempts, WEBHOOK_BACKOFF).max(after.unwrap_or_default()));
         let outcome = if due_at < entry.expires_at {
@@ -385,9 +385,10 @@ impl Carrier {
                 round.health = Some(Health::Well);
                 round.settled.push(device.fingerprint());
             }
-            Sent::Gone(why) => {
-                // Not if it was registered while it was asked: then it is somebody's again.
-                match self.core.store.drop_device(&device.token, asked_at).await {
+            Sent::Gone { why, known_at } => {
+                // Not if it was registered while it was asked, or since it was known to be dead: then it is somebody's again.
+                let dead_since = known_at.map_or(asked_at, |at| at.min(asked_at));
+                match self.core.store.drop_device(&device.token, dead_since).await {
                     Ok(true) => info!(owner = %device.owner, device = device.fingerprint(), "a device is gone ({why}) and forgotten"),
                     Ok(false) => {}
                     Err(e) => debug!("a device that is gone is not forgotten yet: {e}"),

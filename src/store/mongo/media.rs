@@ -45,7 +45,21 @@ impl MediaStore for MongoStore {
             "ownerId": owner.id(),
             "conversationId": conversation.as_str(),
         };
-        self.engine.change_media(id, filter, doc! { "kept": true }).await
+        // Documents of older servers are not counted: theirs is one.
+        let before = doc! { "$ifNull": ["$claims", { "$cond": ["$kept", 1, 0] }] };
+        let pipeline = vec![doc! { "$set": { "kept": true, "claims": { "$add": [before, 1] } } }];
+        self.engine.clock()?;
+        let updated = self.engine.ask("using attachment", id, self.engine.media.update_one(filter, pipeline)).await?;
+        Ok(updated.matched_count > 0)
+    }
+
+    async fn release_media(&self, id: MediaId) -> Result<()> {
+        let filter = doc! { "_id": id.to_string(), "state": AttachmentState::Ready.as_str(), "kept": true };
+        let left = doc! { "$subtract": [{ "$ifNull": ["$claims", 1] }, 1] };
+        let pipeline = vec![doc! { "$set": { "claims": left } }, doc! { "$set": { "kept": { "$gt": ["$claims", 0] } } }];
+        self.engine.clock()?;
+        self.engine.ask("releasing attachment", id, self.engine.media.update_one(filter, pipeline)).await?;
+        Ok(())
     }
 
     async fn erase_media(&self, id: MediaId) -> Result<()> {

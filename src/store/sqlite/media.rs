@@ -37,10 +37,21 @@ impl MediaStore for SqliteStore {
         let work = move |connection: &Connection| {
             let changed = connection
                 .prepare_cached(
-                    "UPDATE media SET used = 1 WHERE id = ?1 AND state = 'ready' AND kind = ?2 AND person = ?3 AND conversation = ?4",
+                    "UPDATE media SET used = 1, claims = claims + 1
+                     WHERE id = ?1 AND state = 'ready' AND kind = ?2 AND person = ?3 AND conversation = ?4",
                 )?
                 .execute(params![id.to_string(), owner.kind().as_str(), owner.id(), conversation.as_str()])?;
             Ok(changed > 0)
+        };
+        self.write(move |connection, _| work(connection)).await
+    }
+
+    async fn release_media(&self, id: MediaId) -> Result<()> {
+        let work = move |connection: &Connection| {
+            // Both sides read what was there before.
+            let sql = "UPDATE media SET used = claims > 1, claims = claims - 1 WHERE id = ?1 AND state = 'ready' AND claims > 0";
+            connection.prepare_cached(sql)?.execute([id.to_string()])?;
+            Ok(())
         };
         self.write(move |connection, _| work(connection)).await
     }
@@ -103,7 +114,7 @@ pub(super) fn walk(connection: &Connection, after: &str, limit: usize) -> Result
 
 fn write(connection: &Connection, insert: &str, new: &Attachment, is_used: bool) -> Result<()> {
     let owner = new.owner.identity();
-    let sql = format!("{insert} INTO media({COLUMNS}, used) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)");
+    let sql = format!("{insert} INTO media({COLUMNS}, used, claims) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12)");
     connection.prepare_cached(&sql)?.execute(params![
         new.id.to_string(),
         new.conversation.as_str(),

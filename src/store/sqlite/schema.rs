@@ -141,6 +141,11 @@ const MIGRATIONS: &[&str] = &[
     CREATE INDEX outbox_collapse ON outbox(collapse) WHERE state = 'waiting' AND collapse IS NOT NULL;
     CREATE INDEX outbox_ended ON outbox(state, ended_at) WHERE state <> 'waiting';
 ",
+    "
+    -- How many sends name a file; used says whether any does.
+    ALTER TABLE media ADD COLUMN claims INTEGER NOT NULL DEFAULT 0;
+    UPDATE media SET claims = 1 WHERE used = 1;
+",
 ];
 
 // FULL: an answer means the disk has it. 16000 pages bound the log to about 64 MB; smaller values cost a quarter of the rate.

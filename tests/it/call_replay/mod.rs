@@ -9,7 +9,6 @@ mod compare;
 mod process;
 mod timed;
 mod trace;
-mod watched;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 

@@ -19,9 +19,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::watched::Watched;
 use crate::call_model::state::{SOCKETS, Socket, of};
 use crate::support::recorder::Recorder;
+use crate::support::watched::Watched;
 
 /// How long, in real time, the server may take over anything.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -18,4 +18,5 @@ pub mod redis_cluster;
 pub mod redis_tls;
 pub mod server;
 pub mod stores;
+pub mod watched;
 pub mod world;

@@ -17,7 +17,7 @@ use axum::routing::any;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::EncodingKey;
-use samvad::outside::{Fcm, ServiceAccount};
+use samvad::outside::{Apns, ApnsKey, Fcm, ServiceAccount};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -39,6 +39,8 @@ pub struct Heard {
     pub version: Version,
     pub text: String,
     pub at: Instant,
+    /// When it was answered; none while it is not.
+    pub answered_at: Option<Instant>,
 }
 
 impl Heard {
@@ -70,6 +72,8 @@ pub enum Reply {
     Json(u16, Value),
     RetryAfter(u16, Value, &'static str),
     Text(u16, &'static str),
+    /// Elsewhere, by `location`.
+    Moved(u16, String),
     /// JSON, so long after the request.
     Late(Duration, u16, Value),
     Hang,
@@ -155,6 +159,17 @@ impl Outside {
         Fcm::new(account, &self.url.parse().expect("an address")).expect("a client")
     }
 
+    /// What rings by way of Apple, which is here.
+    pub fn ringer(&self) -> Apns {
+        let key = ApnsKey {
+            team_id: "TEAM123456".into(),
+            key_id: "KEY1234567".into(),
+            bundle_id: BUNDLE.into(),
+            key: EncodingKey::from_ec_pem(KEYS.p256_private.as_bytes()).expect("a key"),
+        };
+        Apns::new(key, self.url.parse().expect("an address")).expect("a client")
+    }
+
     /// Settings that send by FCM to here.
     pub fn fcm(&self) -> Vec<(&'static str, String)> {
         vec![("FIREBASE_SERVICE_ACCOUNT_JSON", self.service_account()), ("FCM_URL", self.url.clone())]
@@ -232,14 +247,14 @@ impl Outside {
 
 async fn answer(State(played): State<Arc<Played>>, uri: Uri, version: Version, headers: HeaderMap, body: Bytes) -> Response {
     let text = String::from_utf8_lossy(&body).into_owned();
-    let heard = Heard { path: uri.path().to_owned(), headers, version, text, at: Instant::now() };
+    let heard = Heard { path: uri.path().to_owned(), headers, version, text, at: Instant::now(), answered_at: None };
     let whom = heard.device();
     let delay = *played.delay.lock().expect("not poisoned");
     let reply = played.script.lock().expect("not poisoned").get_mut(&whom).and_then(VecDeque::pop_front);
-    let number = {
+    let (place, number) = {
         let mut all = played.heard.lock().expect("not poisoned");
         all.push(heard.clone());
-        all.iter().filter(|one| one.path == "/token").count()
+        (all.len() - 1, all.iter().filter(|one| one.path == "/token").count())
     };
     played.news.notify_waiters();
     if heard.path != "/token" {
@@ -247,7 +262,7 @@ async fn answer(State(played): State<Arc<Played>>, uri: Uri, version: Version, h
     }
     let is_distrusted = played.distrusted.lock().expect("not poisoned").as_deref() == Some(heard.header("authorization"));
     let json = |status: u16, body: Value| (StatusCode::from_u16(status).expect("a status"), axum::Json(body)).into_response();
-    match reply {
+    let response = match reply {
         Some(Reply::Json(status, body)) => json(status, body),
         Some(Reply::RetryAfter(status, body, after)) => {
             let mut response = json(status, body);
@@ -259,13 +274,16 @@ async fn answer(State(played): State<Arc<Played>>, uri: Uri, version: Version, h
             json(status, body)
         }
         Some(Reply::Text(status, text)) => (StatusCode::from_u16(status).expect("a status"), text).into_response(),
+        Some(Reply::Moved(status, to)) => (StatusCode::from_u16(status).expect("a status"), [("location", to)], "it moved").into_response(),
         Some(Reply::Hang) => std::future::pending().await,
         None if is_distrusted => json(401, json!({ "error": { "code": 401, "message": "no", "status": "UNAUTHENTICATED" } })),
         None if heard.path == "/token" => {
             json(200, json!({ "access_token": format!("t{number}"), "expires_in": 3599, "token_type": "Bearer" }))
         }
         None => json(200, json!({ "name": "projects/x/messages/1" })),
-    }
+    };
+    played.heard.lock().expect("not poisoned")[place].answered_at = Some(Instant::now());
+    response
 }
 
 /// An error of FCM, in its words.

@@ -74,3 +74,44 @@ macro_rules! on_every_driver {
     };
 }
 pub(crate) use on_every_driver;
+
+/// The same for worlds made at random: each function runs with the seeds that are given and one nobody has tried, each on an empty store.
+/// A failure shows which (`seed …`); `WORLD_SEED=…` then runs that one alone.
+macro_rules! on_every_driver_by_seeds {
+    ($seeds:expr, $($sentence:ident),+ $(,)?) => {
+        mod worlds_on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $sentence() {
+                for seed in crate::support::stores::seeds(&$seeds) {
+                    println!("seed {seed}");
+                    let (store, _folder) = crate::support::stores::sqlite();
+                    super::$sentence(store.clone(), seed).await;
+                    store.close().await;
+                }
+            })+
+        }
+
+        mod worlds_on_mongodb {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $sentence() {
+                for seed in crate::support::stores::seeds(&$seeds) {
+                    println!("seed {seed}");
+                    let database = crate::support::stores::fresh_database();
+                    let store = crate::support::stores::mongodb(&database).await;
+                    super::$sentence(store.clone(), seed).await;
+                    store.close().await;
+                    crate::support::stores::drop_database(&database).await;
+                }
+            })+
+        }
+    };
+}
+pub(crate) use on_every_driver_by_seeds;
+
+/// These and a new one, or that of `WORLD_SEED` alone.
+pub fn seeds(known: &[u64]) -> Vec<u64> {
+    match std::env::var("WORLD_SEED") {
+        Ok(text) => vec![text.parse().expect("WORLD_SEED is a number")],
+        Err(_) => known.iter().copied().chain([rand::random()]).collect(),
+    }
+}

@@ -1,8 +1,8 @@
-//! The real store, watched: a test can wait until nothing is asked of it any more, and stop the process at the one instant that
-//! matters, when a change is stored and nobody knows.
+//! The real store, watched: a test can wait until nothing is asked of it any more, stop the process at the one instant that matters,
+//! when a change is stored and nobody knows, and count what is written of who comes and goes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use samvad::error::Result;
@@ -31,6 +31,18 @@ pub struct Watched {
     under_way: Arc<AtomicUsize>,
     hold: AtomicBool,
     held: AtomicBool,
+    presence_written: Mutex<Written>,
+}
+
+/// What was written of who comes and goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// How often the store was asked to.
+    pub commands: usize,
+    /// Somebody is here, for each person.
+    pub here: usize,
+    /// Somebody is gone, for each person.
+    pub gone: usize,
 }
 
 /// A question that has not been answered yet.
@@ -44,12 +56,29 @@ impl Drop for UnderWay {
 
 impl Watched {
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, asked: AtomicUsize::new(0), under_way: Arc::default(), hold: false.into(), held: false.into() }
+        Self {
+            inner,
+            asked: AtomicUsize::new(0),
+            under_way: Arc::default(),
+            hold: false.into(),
+            held: false.into(),
+            presence_written: Mutex::default(),
+        }
     }
 
     /// How many questions there were, if all of them are answered.
     pub fn at_rest(&self) -> Option<usize> {
         (self.under_way.load(Ordering::SeqCst) == 0).then(|| self.asked.load(Ordering::SeqCst))
+    }
+
+    /// What was written of who comes and goes, so far.
+    pub fn presence_written(&self) -> Written {
+        *self.presence_written.lock().expect("not poisoned")
+    }
+
+    fn count_written(&self, here: usize, gone: usize) {
+        let mut written = self.presence_written.lock().expect("not poisoned");
+        *written = Written { commands: written.commands + 1, here: written.here + here, gone: written.gone + gone };
     }
 
     /// The next step of a call that is stored is never answered.
@@ -163,6 +192,10 @@ impl MediaStore for Watched {
         hand_on!(self.use_media(id, owner, conversation))
     }
 
+    async fn release_media(&self, id: MediaId) -> Result<()> {
+        hand_on!(self.release_media(id))
+    }
+
     async fn erase_media(&self, id: MediaId) -> Result<()> {
         hand_on!(self.erase_media(id))
     }
@@ -242,10 +275,12 @@ impl OutboxStore for Watched {
 #[async_trait]
 impl PresenceStore for Watched {
     async fn note_here(&self, process: ProcessId, at: Timestamp, people: Vec<Participant>) -> Result<()> {
+        self.count_written(people.len(), 0);
         hand_on!(self.note_here(process, at, people))
     }
 
     async fn note_gone(&self, process: ProcessId, people: Vec<(Participant, Timestamp)>) -> Result<()> {
+        self.count_written(0, people.len());
         hand_on!(self.note_gone(process, people))
     }
 
