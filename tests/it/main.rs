@@ -40,6 +40,7 @@ mod presence_times;
 mod push;
 mod push_crash;
 mod push_token;
+mod ready;
 mod rejoin;
 mod sessions;
 mod sockets;
