@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 use samvad::auth::{RefreshPace, Verifier};
 use samvad::bus::trouble;
 use samvad::config::{Config, StoreConfig, TokenKeys};
+use samvad::files::Files;
 use samvad::models::Timestamp;
 use samvad::services::media_tokens::MediaTokens;
 use samvad::store::Store;
@@ -41,6 +42,10 @@ pub async fn check(config: &Config) -> Result<(), String> {
         ("admin keys", admin_keys(config)),
         ("agora", agora(config)),
         ("browsers", browsers(config)),
+        ("attachments", attachments(config).await),
+        ("public url", public_url(config)),
+        ("push", push(config)),
+        ("webhook", webhook(config)),
     ];
     let mut wrong = 0;
     for (what, finding) in &findings {
@@ -195,6 +200,69 @@ fn browsers(config: &Config) -> Finding {
         (samvad::config::Cors::Any, false) => Odd("CORS_ORIGINS allows pages of every origin".into()),
         (samvad::config::Cors::Any, true) => Well("pages of every origin, on this machine".into()),
         (samvad::config::Cors::Only(origins), _) => Well(format!("pages of {} origins", origins.len())),
+    }
+}
+
+/// Writes, reads and removes a file of our own, where those of messages go.
+async fn attachments(config: &Config) -> Finding {
+    let place = match &config.attachments.bucket {
+        Some(s3) => format!("bucket {} at {}", s3.bucket, s3.endpoint),
+        None => format!("folder {}", config.attachments.folder.display()),
+    };
+    let Some(files) = samvad::app::attachment_files(config) else {
+        return Wrong(format!("{place}: S3_ENDPOINT and S3_BUCKET name no bucket"));
+    };
+    match tokio::time::timeout(PATIENCE, try_out(&files)).await {
+        Ok(Ok(())) if config.bus.is_some() && config.attachments.bucket.is_none() => {
+            Odd(format!("{place} takes files; all nodes must share it, or set S3_ENDPOINT"))
+        }
+        Ok(Ok(())) => Well(format!("{place} takes files")),
+        Ok(Err(e)) => Wrong(format!("{place} takes no files: {}", story(&e))),
+        Err(_) => Wrong(format!("{place}: no answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
+async fn try_out(files: &Files) -> samvad::error::Result<()> {
+    // Below media/ as all others are: a key may be good for nothing else.
+    let key = format!("media/check-{:016x}", rand::random::<u64>());
+    files.write(&key, "text/plain", b"samvad check".to_vec()).await?;
+    let read = files.read(&key, 64).await;
+    files.remove(&key).await?;
+    read.map(drop)
+}
+
+/// What the addresses of attachments begin with.
+fn public_url(config: &Config) -> Finding {
+    let url = &config.attachments.public_url;
+    let host = url.parse::<reqwest::Url>().ok().and_then(|url| url.host_str().map(str::to_owned));
+    let address = host.as_deref().and_then(|host| host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().ok());
+    match address {
+        _ if url.is_empty() => Well("not set: the port that is listened on, once it is known".into()),
+        Some(address) if address.is_unspecified() => {
+            Odd(format!("{url} is nowhere apps can get to: set PUBLIC_URL, or attachments cannot be opened"))
+        }
+        Some(address) if address.is_loopback() => Well(format!("{url}: for apps on this machine")),
+        _ => Well(url.clone()),
+    }
+}
+
+/// That the keys can be read the settings have shown; whether Google and Apple take them only a push tells.
+fn push(config: &Config) -> Finding {
+    let google = config.push.firebase.as_ref().map(|firebase| format!("by Google for project {}", firebase.project_id));
+    let apple = config.push.apple.as_ref().map(|apple| format!("by Apple for {}", apple.bundle_id));
+    match (google, apple) {
+        (None, None) => Odd("not set: phones that sleep hear of nothing".into()),
+        (Some(google), None) => Odd(format!("{google}; not by Apple: iPhones that sleep do not ring")),
+        (None, Some(apple)) => Odd(format!("{apple}; not by Google: phones are told of no messages")),
+        (Some(google), Some(apple)) => Well(format!("{google}, {apple}; the keys can be read")),
+    }
+}
+
+fn webhook(config: &Config) -> Finding {
+    match &config.push.webhook {
+        None => Well("not set: events are posted nowhere".into()),
+        // Path and query may hold a secret of the receiver's.
+        Some((url, _)) => Well(format!("events are posted to {}", url.origin().ascii_serialization())),
     }
 }
 

@@ -203,8 +203,8 @@ impl Config {
             metrics_token: reader.secret("METRICS_TOKEN"),
             traces: reader.traces(),
             log_format: reader
-                .value("LOG_FORMAT", "text or json", |t| match t {
-                    "text" => Some(LogFormat::Text),
+                .value("LOG_FORMAT", "text, pretty (the same) or json", |t| match t {
+                    "text" | "pretty" => Some(LogFormat::Text),
                     "json" => Some(LogFormat::Json),
                     _ => None,
                 })

@@ -246,7 +246,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("OTEL_SERVICE_NAME", "samvad", "What this server is called there."),
     setting("OTEL_TRACES_SAMPLER_ARG", "1", "The part of all traces that is recorded, 0 to 1."),
-    setting("LOG_FORMAT", "text", "text or json: how log lines are written."),
+    setting("LOG_FORMAT", "text", "text (or pretty, which is the same) for people, json for programs: how log lines are written."),
     setting("RUST_LOG", "info", "What is logged, as level or target=level, separated by commas."),
 ];
 

@@ -73,7 +73,12 @@ impl Device {
 
     /// A short name that does not give the token away: the first 16 hex digits of its SHA-256.
     pub fn fingerprint(&self) -> String {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, self.token.as_bytes());
+        Self::fingerprint_of(&self.token)
+    }
+
+    /// The same of a token alone.
+    pub fn fingerprint_of(token: &str) -> String {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
         digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 

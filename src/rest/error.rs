@@ -51,31 +51,41 @@ fn status(error: &Error) -> StatusCode {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let Self(failed) = self;
-        match &failed {
-            Error::Internal(source) => error!("a REST request failed: {source}"),
-            Error::Unavailable(source) => warn!("a REST request cannot be served for now: {source}"),
-            _ => {}
-        }
-        let mut body = json!({ "success": false, "code": failed.code(), "message": failed.to_string() });
-        if failed.is_retryable() {
-            body["retryable"] = true.into();
-        }
-        let wait = failed.retry_after();
-        if let Some(wait) = wait {
-            body["retryAfterMs"] = millis(wait).into();
-        }
-        let mut response = (status(&failed), Json(body)).into_response();
-        if failed.is_retryable() || wait.is_some() {
-            // Whole seconds, rounded up: whoever waits that long is not too early.
-            let seconds = wait.map_or(1, |wait| millis(wait).div_ceil(1000).max(1));
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-            if matches!(failed, Error::RateLimited { .. }) {
-                response.headers_mut().insert(REMAINING, HeaderValue::from(0));
-                response.headers_mut().insert(RESET, HeaderValue::from(seconds));
-            }
-        }
-        response
+        let message = failed.to_string();
+        envelope(&failed, &message)
     }
+}
+
+fn envelope(failed: &Error, message: &str) -> Response {
+    match failed {
+        Error::Internal(source) => error!("a REST request failed: {source}"),
+        Error::Unavailable(source) => warn!("a REST request cannot be served for now: {source}"),
+        _ => {}
+    }
+    let mut body = json!({ "success": false, "code": failed.code(), "message": message });
+    if failed.is_retryable() {
+        body["retryable"] = true.into();
+    }
+    let wait = failed.retry_after();
+    if let Some(wait) = wait {
+        body["retryAfterMs"] = millis(wait).into();
+    }
+    let mut response = (status(failed), Json(body)).into_response();
+    if failed.is_retryable() || wait.is_some() {
+        // Whole seconds, rounded up: whoever waits that long is not too early.
+        let seconds = wait.map_or(1, |wait| millis(wait).div_ceil(1000).max(1));
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        if matches!(failed, Error::RateLimited { .. }) {
+            response.headers_mut().insert(REMAINING, HeaderValue::from(0));
+            response.headers_mut().insert(RESET, HeaderValue::from(seconds));
+        }
+    }
+    response
+}
+
+/// No traffic is to be sent here. Elsewhere a client is not told what is unavailable; whoever asks this looks after the server.
+pub(super) fn unready(why: String) -> Response {
+    envelope(&Error::unavailable(why.clone()), &why)
 }
 
 /// Rounded up, so that it is never a moment too early.

@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::bus::BusHealth;
-use crate::error::Error;
 use crate::models::Timestamp;
+use crate::store::trouble;
 
 use super::RestState;
-use super::error::Failure;
+use super::error::unready;
 
 /// How long an answer of the store counts, so that a probe cannot be used to load it.
 const FRESH_FOR: Duration = Duration::from_millis(500);
@@ -22,7 +23,7 @@ const FRESH_FOR: Duration = Duration::from_millis(500);
 pub(super) struct Readiness {
     started: Instant,
     // Held across the question on purpose: probes at the same time share one answer.
-    last: Mutex<Option<(Instant, bool)>>,
+    last: Mutex<Option<(Instant, Result<(), &'static str>)>>,
 }
 
 impl Default for Readiness {
@@ -40,13 +41,18 @@ impl Readiness {
 
 /// Whether the store takes writes, as it was half a second ago at most.
 pub(super) async fn is_writable(state: &RestState) -> bool {
+    check_store(state).await.is_ok()
+}
+
+/// The same, and why it does not: words of ours, because probes and balancers show and keep what they are told.
+async fn check_store(state: &RestState) -> Result<(), &'static str> {
     let mut last = state.readiness.last.lock().await;
     match *last {
-        Some((at, writable)) if at.elapsed() < FRESH_FOR => writable,
+        Some((at, outcome)) if at.elapsed() < FRESH_FOR => outcome,
         _ => {
-            let writable = state.services.core().store.check_writable().await.is_ok();
-            *last = Some((Instant::now(), writable));
-            writable
+            let outcome = state.services.core().store.check_writable().await.map_err(|e| trouble::in_words(&e));
+            *last = Some((Instant::now(), outcome));
+            outcome
         }
     }
 }
@@ -65,24 +71,21 @@ pub(super) async fn live(State(state): State<RestState>) -> Json<Value> {
 }
 
 /// `GET /ready`: the store takes writes, and the server is not going down. 503 otherwise.
-pub(super) async fn ready(State(state): State<RestState>) -> Result<Json<Value>, Failure> {
+pub(super) async fn ready(State(state): State<RestState>) -> Result<Json<Value>, Response> {
     if state.draining.load(Ordering::SeqCst) {
-        return Err(Error::unavailable("the server is going down").into());
+        return Err(unready("the server is going down".into()));
     }
-    if is_writable(&state).await {
-        let core = state.services.core();
-        let mut answer = json!({ "status": "ready", "store": core.store.engine() });
-        if let Some(bus) = &core.bus {
-            // Without it this node serves all the same; what its clients miss of other nodes they fetch later.
-            let BusHealth { up, nodes, told, heard, lost, gaps, why } = bus.health();
-            let status = if up { "up" } else { "down" };
-            answer["bus"] = json!({ "status": status, "otherNodes": nodes, "told": told, "heard": heard, "lost": lost, "gaps": gaps });
-            if let Some(why) = why {
-                answer["bus"]["why"] = why.into();
-            }
+    check_store(&state).await.map_err(|why| unready(format!("the store does not take writes: {why}")))?;
+    let core = state.services.core();
+    let mut answer = json!({ "status": "ready", "store": core.store.engine() });
+    if let Some(bus) = &core.bus {
+        // Without it this node serves all the same; what its clients miss of other nodes they fetch later.
+        let BusHealth { up, nodes, told, heard, lost, gaps, why } = bus.health();
+        let status = if up { "up" } else { "down" };
+        answer["bus"] = json!({ "status": status, "otherNodes": nodes, "told": told, "heard": heard, "lost": lost, "gaps": gaps });
+        if let Some(why) = why {
+            answer["bus"]["why"] = why.into();
         }
-        Ok(Json(answer))
-    } else {
-        Err(Error::unavailable("the store does not take writes").into())
     }
+    Ok(Json(answer))
 }

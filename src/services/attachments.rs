@@ -201,7 +201,17 @@ impl Attachments {
         };
         self.core.store.complete_media(id, pixels).await?;
         let attachment = self.find(id).await?;
-        if attachment.state == AttachmentState::Ready { Ok(attachment) } else { Err(Error::MediaNotFound) }
+        if attachment.state != AttachmentState::Ready {
+            return Err(Error::MediaNotFound);
+        }
+        info!(
+            media.id = %id,
+            conversation.key = %attachment.conversation,
+            participant = %user.participant(),
+            size_bytes = attachment.size_bytes,
+            "an attachment was completed"
+        );
+        Ok(attachment)
     }
 
     /// Width and height of a picture.

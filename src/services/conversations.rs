@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use moka::sync::Cache;
+use tracing::info;
 
 use crate::auth::CurrentUser;
 use crate::bus::Topic;
@@ -185,6 +186,9 @@ impl Conversations {
         };
         let opened = self.core.store.open_conversation(new).await?;
         self.core.delivery.opened(&key);
+        if opened.created {
+            info!(conversation.key = %key, participant = %user.participant(), "a conversation was opened");
+        }
         let known = self.remember(&key, None, &opened.conversation);
         if let Some(alias) = alias {
             let participants: Vec<_> = known.identities().collect();
@@ -213,6 +217,9 @@ impl Conversations {
         let new = NewConversation { pair, profiles, context_type: "general".into(), context_id: None, alias: None, at: self.core.now() };
         let opened = self.core.store.open_conversation(new).await?;
         self.core.delivery.opened(&key);
+        if opened.created {
+            info!(conversation.key = %key, participant = %call.caller, "a conversation was opened");
+        }
         Ok(self.remember(&key, None, &opened.conversation))
     }
 

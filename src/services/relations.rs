@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use moka::sync::Cache;
+use tracing::info;
 
 use crate::auth::CurrentUser;
 use crate::error::{Error, Result};
@@ -99,6 +100,9 @@ impl Relations {
         let is_new = self.core.store.add_relation(relation).await?;
         self.noted.store(true, Ordering::Relaxed);
         self.audit.note(admin, AuditAction::Relate, format!("{user} {astrologer}"), None);
+        if is_new {
+            info!(participant = %admin.participant(), user = %user, astrologer = %astrologer, "a relation was noted");
+        }
         Ok(is_new)
     }
 }

@@ -12,6 +12,7 @@ pub mod mongo;
 pub mod outbox;
 pub mod presence;
 pub mod sqlite;
+pub mod trouble;
 mod unsure;
 pub mod upkeep;
 

@@ -33,6 +33,27 @@ on('a message is sent, delivered and read, and the ticks say so', {}, async (vis
   await left.sees('Gone?', 'Sent');
 });
 
+on('an admin writes to an astrologer, who replies', {}, async (visit) => {
+  await visit.open();
+  const admin = { id: 'support-1', name: 'Meera of support', type: 'admin' };
+  const astrologer = { id: 'ravi-of-support', name: 'Pandit Ravi', type: 'astrologer' };
+  await visit.signIn('left', admin);
+  await visit.signIn('right', astrologer);
+  const [left, right] = [visit.side('left'), visit.side('right')];
+  await visit.begin('left', astrologer);
+  await left.write('Your documents are in order');
+  await left.sees('Your documents are in order', 'Delivered');
+  await right.thread(/Meera of support.*1 unread/s).click();
+  // Before the reply, which quotes it.
+  await left.sees('Your documents are in order', 'Read');
+  await right.message('Your documents are in order').hover();
+  await right.message('Your documents are in order').getByRole('button', { name: 'Reply' }).click();
+  await right.write('Thank you');
+  await left.sees('Thank you');
+  assert.match(await left.message('Thank you').locator('blockquote').innerText(), /You\s+Your documents are in order/);
+  await right.sees('Thank you', 'Read');
+});
+
 on('typing is seen while it goes on, and ends with the message', {}, async (visit) => {
   const { left, right } = await visit.openAsTwo();
   // Before a conversation is opened, typing in it is silence.

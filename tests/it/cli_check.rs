@@ -6,7 +6,8 @@ use samvad::models::ParticipantKind;
 use serde_json::json;
 
 use crate::support::client::Client;
-use crate::support::program::{Place, command, token};
+use crate::support::outside::Outside;
+use crate::support::program::{Place, SECRET, command, token};
 use crate::support::redis::Redis;
 
 const APP_ID: &str = "970ca35de60c44645bbae8a215061b33";
@@ -35,7 +36,7 @@ fn everything_that_is_well_is_said_to_be_on_both_stores() {
         }
         let said = command(&["check"], place.folder.path(), place.mongo.as_ref(), &settings);
         assert!(said.ok, "{}{}", said.out, said.err);
-        for what in ["settings", "address", "store", "redis", "tokens", "admin keys", "agora", "browsers"] {
+        for what in ["settings", "address", "store", "redis", "tokens", "admin keys", "agora", "browsers", "public url", "webhook"] {
             assert!(line(&said.out, what).starts_with("ok"), "{}", said.out);
         }
         for secret in [CERTIFICATE, "an admin key of the tests", crate::support::program::SECRET] {
@@ -62,7 +63,7 @@ fn everything_that_is_wrong_is_named_and_the_exit_code_says_so() {
         ("MAX_CONNECTIONS", "1000000"),
     ];
     let said = command(&["check"], place.folder.path(), Some(&mongo), &settings);
-    assert!(!said.ok && said.err.contains("3 of 9 are wrong"), "{}{}", said.out, said.err);
+    assert!(!said.ok && said.err.contains("3 of 13 are wrong"), "{}{}", said.out, said.err);
     for what in ["store", "redis", "tokens"] {
         assert!(line(&said.out, what).starts_with("WRONG"), "{}", said.out);
     }
@@ -74,6 +75,47 @@ fn everything_that_is_wrong_is_named_and_the_exit_code_says_so() {
     let jwks = format!("http://127.0.0.1:{nowhere}/keys");
     let said = command(&["check"], place.folder.path(), None, &[("JWT_SECRET", ""), ("JWKS_URL", &jwks), ("PORT", "0")]);
     assert!(!said.ok && line(&said.out, "tokens").starts_with("WRONG"), "{}", said.out);
+}
+
+#[tokio::test]
+async fn places_of_files_addresses_and_keys_are_tried_out_and_none_of_them_is_given_away() {
+    let place = Place::embedded();
+    let folder = place.folder.path();
+    let check = |settings: &[(&str, &str)]| command(&["check"], folder, None, settings);
+    // Nothing is set, on all addresses.
+    let said = check(&[("HOST", "0.0.0.0"), ("PORT", "0")]);
+    assert!(said.ok, "{}{}", said.out, said.err);
+    assert!(line(&said.out, "attachments").starts_with("ok"), "{}", said.out);
+    assert!(line(&said.out, "push").starts_with("note"), "{}", said.out);
+    let left = std::fs::read_dir(folder.join("media/media")).expect("made").count();
+    assert_eq!(left, 0, "what was written was removed");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("bound").port().to_string();
+    let said = check(&[("HOST", "0.0.0.0"), ("PORT", &port)]);
+    assert!(line(&said.out, "public url").starts_with("note") && said.out.contains("set PUBLIC_URL"), "{}", said.out);
+    let said = check(&[("HOST", "0.0.0.0"), ("PORT", &port), ("PUBLIC_URL", "https://chat.example.com")]);
+    assert!(line(&said.out, "public url").starts_with("ok"), "{}", said.out);
+
+    // A bucket nobody keeps.
+    drop(taken);
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let bucket = [("S3_ENDPOINT", endpoint.as_str()), ("S3_BUCKET", "b"), ("S3_ACCESS_KEY_ID", "id"), ("S3_SECRET_ACCESS_KEY", "planted")];
+    let said = check(&[&bucket[..], &[("PORT", "0")]].concat());
+    assert!(!said.ok && line(&said.out, "attachments").starts_with("WRONG"), "{}", said.out);
+    assert!(!said.out.contains("planted") && !said.out.contains("X-Amz"), "{}", said.out);
+
+    // Keys and addresses that are good, and that are not.
+    let outside = Outside::start().await;
+    let mut settings = [outside.fcm(), outside.apns(), outside.webhook()].concat();
+    settings.push(("PORT", "0".into()));
+    let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let said = check(&settings);
+    for what in ["push", "webhook"] {
+        assert!(line(&said.out, what).starts_with("ok"), "{}{}", said.out, said.err);
+    }
+    assert!(!said.out.contains("PRIVATE"), "{}", said.out);
+    let said = check(&[("FIREBASE_SERVICE_ACCOUNT_FILE", "nowhere.json"), ("WEBHOOK_URL", "not an address"), ("WEBHOOK_SECRET", SECRET)]);
+    assert!(!said.ok && said.err.contains("FIREBASE_SERVICE_ACCOUNT_FILE") && said.err.contains("WEBHOOK_URL"), "{}", said.err);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,6 +16,7 @@ use crate::support::stores;
 const ADMIN_KEY: &str = "the-planted-admin-key-0815";
 const CERTIFICATE: &str = "5cfd2fd1755d40ecb72977518be15d3b";
 const TEXT: &str = "the planted text of a message";
+const DEVICE: &str = "the-planted-token-of-a-device";
 /// Everything, also where a longer target tries to get around the cap.
 const EVERYTHING: &str = "trace,socketioxide::client=trace,socketioxide=trace,engineioxide::transport=trace,hyper=trace,hyper::proto::h1=trace,\
                           tungstenite=trace,tungstenite::protocol=trace,mongodb=trace,mongodb::command=trace,log=trace";
@@ -167,6 +168,7 @@ async fn each_thing_somebody_did_is_one_line_with_ids_and_a_limit_is_not_a_line_
         ("LOG_FORMAT", "json"),
         ("RATE_PROFILE", "default"),
         ("LIMIT_MESSAGES_PER_MINUTE", "2"),
+        ("ADMIN_SECRET_KEY", ADMIN_KEY),
     ];
     let program = Program::start_logging_to(Stdio::from(File::create(&log).expect("a file")), folder.path(), None, &settings);
     let mut user = Client::connect(&program.url, &token(ParticipantKind::User, "u1")).await;
@@ -184,6 +186,17 @@ async fn each_thing_somebody_did_is_one_line_with_ids_and_a_limit_is_not_a_line_
     astrologer.call("call:accept", &json!({ "callId": call })).await;
     user.call("call:token", &json!({ "callId": call })).await;
     user.call("call:end", &json!({ "callId": call })).await;
+    let bearer = format!("Bearer {}", token(ParticipantKind::User, "u1"));
+    let (device, feedback) = (format!(r#"{{"fcmToken":"{DEVICE}"}}"#), format!("/api/calls/{}/feedback", call.as_str().expect("an id")));
+    for (path, credential, body) in [
+        ("/api/fcm/register", ("Authorization", bearer.as_str()), device.as_str()),
+        ("/api/fcm/unregister", ("Authorization", &bearer), &device),
+        (&feedback, ("Authorization", &bearer), r#"{"rating":5}"#),
+        ("/api/admin/relations", ("x-admin-key", ADMIN_KEY), r#"{"userId":"u2","astrologerId":"a2"}"#),
+    ] {
+        let answer = send(&program.url, local(1), "POST", path, &[credential], body).await;
+        assert!(answer.status < 300, "{path}: {answer:?}");
+    }
     let Handshake::Refused(_) = Client::handshake(&program.url, &json!({ "token": "nonsense" })).await else { panic!("let in") };
     user.raw("41").await;
     let written = || std::fs::read_to_string(&log).expect("a log");
@@ -203,7 +216,12 @@ async fn each_thing_somebody_did_is_one_line_with_ids_and_a_limit_is_not_a_line_
         ("a message was sent", 2),
         ("messages were read", 1),
         ("a message was deleted", 1),
+        ("a conversation was opened", 1),
         ("a call was begun", 1),
+        ("a call was rated", 1),
+        ("a device was registered", 1),
+        ("a device was removed", 1),
+        ("a relation was noted", 1),
         ("a media token was issued", 1),
         ("a client left", 1),
     ] {
@@ -216,7 +234,7 @@ async fn each_thing_somebody_did_is_one_line_with_ids_and_a_limit_is_not_a_line_
     let said = |line: &&serde_json::Value| line["fields"]["message"].as_str().is_some_and(|m| m.contains("reached the limit for"));
     let limits: Vec<_> = log.iter().filter(said).collect();
     assert_eq!((limits.len(), limits[0]["level"].as_str()), (1, Some("WARN")), "{text}");
-    assert!(!text.contains(TEXT), "no text");
+    assert!(!text.contains(TEXT) && !text.contains(DEVICE), "no text, and no token of a device");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -43,6 +43,7 @@ mod push_apple;
 mod push_crash;
 mod push_token;
 mod push_webhook;
+mod ready;
 mod rejoin;
 mod sessions;
 mod sockets;

@@ -366,6 +366,12 @@ async fn every_metric_of_the_dashboard_and_the_alerts_exists_with_the_labels_use
             assert!(unknown.is_empty(), "{file}: by ({group})");
         }
     }
+    // And the other way: what is measured can be seen.
+    let shown = names_in(include_str!("../../packaging/grafana/samvad-dashboard.json"));
+    let is_shown =
+        |m: &str| shown.iter().any(|name| name.strip_prefix(m).is_some_and(|end| ["", "_bucket", "_sum", "_count"].contains(&end)));
+    let unseen: Vec<_> = Metrics::tables().map(|m| m.name).filter(|name| !is_shown(name)).collect();
+    assert!(unseen.is_empty(), "in no panel of the dashboard: {unseen:?}");
     let dashboard: Value = serde_json::from_str(include_str!("../../packaging/grafana/samvad-dashboard.json")).expect("JSON");
     let titles: Vec<&str> = dashboard["panels"].as_array().expect("panels").iter().filter_map(|p| p["title"].as_str()).collect();
     assert_eq!(titles.iter().collect::<BTreeSet<_>>().len(), titles.len(), "{titles:?}");

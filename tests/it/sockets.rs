@@ -197,7 +197,9 @@ async fn many_clients_are_cut_a_few_at_a_time_while_probes_and_newcomers_hear_th
         if connections() < 300 && !asked {
             asked = true;
             for path in ["/ready", "/socket.io/?EIO=4&transport=polling"] {
-                assert_eq!(crate::support::http::get(&url, crate::support::http::local(1), path, &[]).await.status, 503, "{path}");
+                let answer = crate::support::http::get(&url, crate::support::http::local(1), path, &[]).await;
+                assert_eq!(answer.status, 503, "{path}");
+                assert!(path != "/ready" || answer.json()["message"] == "the server is going down", "{}", answer.body);
             }
         }
         tokio::task::yield_now().await;

@@ -367,7 +367,11 @@ impl Calling {
         }
         let feedback = Feedback { rating, comment, by: Some(user.participant().clone()) };
         let rated = self.0.core.store.rate_call(id, feedback.clone(), self.0.core.now()).await?.ok_or(Error::CallNotFound)?;
-        if rated.feedback.as_ref() == Some(&feedback) { Ok(rated) } else { Err(Error::Conflict("this call was rated already".into())) }
+        if rated.feedback.as_ref() != Some(&feedback) {
+            return Err(Error::Conflict("this call was rated already".into()));
+        }
+        info!(call.id = %id, participant = %user.participant(), rating, "a call was rated");
+        Ok(rated)
     }
 
     /// A call and the side `user` is on. Errors: `CALL_NOT_FOUND`, whether it exists or not.

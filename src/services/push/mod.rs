@@ -282,7 +282,11 @@ impl Push {
         let registered_at = self.core.now();
         for (kind, token) in [(DeviceKind::Fcm, fcm), (DeviceKind::Voip, voip)] {
             if let Some(token) = token {
-                self.core.store.register_device(Device { token, kind, owner: owner.clone(), platform, registered_at }).await?;
+                let device = Device { token, kind, owner: owner.clone(), platform, registered_at };
+                // Never the token: who has it can be told things in our name.
+                let fingerprint = device.fingerprint();
+                self.core.store.register_device(device).await?;
+                info!(owner = %owner, device = fingerprint, kind = kind.as_str(), "a device was registered");
             }
         }
         Ok(())
@@ -291,7 +295,12 @@ impl Push {
     /// Forgets a device of this owner. True if it was known.
     pub async fn unregister(&self, user: &CurrentUser, token: &str) -> Result<bool> {
         self.limits.count(user, Limited::Other)?;
-        self.core.store.unregister_device(&user.identity(), token).await
+        let owner = user.identity();
+        let was_known = self.core.store.unregister_device(&owner, token).await?;
+        if was_known {
+            info!(%owner, device = Device::fingerprint_of(token), "a device was removed");
+        }
+        Ok(was_known)
     }
 
     /// The devices of this owner, newest first.

@@ -71,3 +71,19 @@ pub(super) fn again(error: &Error) -> Error {
 pub(super) fn story(error: &Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
+
+/// What is wrong with the way to MongoDB or with what it says, if that is what it is.
+pub(in crate::store) fn in_words(source: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let error = &source.downcast_ref::<Failed>()?.cause;
+    let words = match &*error.kind {
+        ErrorKind::Authentication { .. } => "user or password are refused",
+        ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::ServerSelection { .. } | ErrorKind::DnsResolve { .. } => {
+            "no server of the database can be reached"
+        }
+        ErrorKind::Write(WriteFailure::WriteConcernError(_)) => "the members of the database do not agree in time",
+        // Unauthorized.
+        _ if code(error) == Some(13) => "the user may not do what is needed",
+        _ => return None,
+    };
+    Some(words)
+}

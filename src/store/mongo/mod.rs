@@ -47,6 +47,7 @@ use futures_util::FutureExt;
 use tracing::warn;
 
 use self::engine::Engine;
+pub(super) use self::failure::in_words;
 use self::lanes::Lanes;
 use super::{
     CallChange, CallQuery, Calls, Change, ConversationPage, Conversations, DeleteMessage, Load, Lookup, MarkRead, MessageQuery, Messages,

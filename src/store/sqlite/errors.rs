@@ -34,3 +34,17 @@ pub(super) struct Undecodable {
     pub(super) id: String,
     pub(super) source: Source,
 }
+
+/// What is wrong with the file or the disk, if that is what it is.
+pub(in crate::store) fn in_words(source: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let words = match source.downcast_ref::<rusqlite::Error>()?.sqlite_error_code()? {
+        ErrorCode::DiskFull => "the disk is full",
+        ErrorCode::SystemIoFailure => "the disk fails",
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => "another program holds the file",
+        ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied => "the file may not be written to",
+        ErrorCode::OutOfMemory => "there is no memory left",
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => "the file is damaged",
+        _ => return None,
+    };
+    Some(words)
+}

@@ -30,6 +30,7 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use rusqlite::Connection;
 
+pub(super) use self::errors::in_words;
 use self::readers::Readers;
 use self::writer::{Desk, Writer};
 use super::unsure::Unsure;

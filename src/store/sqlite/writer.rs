@@ -155,7 +155,11 @@ where
         let result = match fate {
             Fate::Settled => self.result.unwrap_or_else(|| Err(Error::internal("a write was never applied"))),
             Fate::Expired => Err(Error::overloaded()),
-            Fate::Lost(why) => Err(Error::unavailable(why)),
+            Fate::Lost(why) => match self.result {
+                // What ended the transaction, as a full disk does; `why` only says that it had ended.
+                Some(Err(own @ Error::Unavailable(_))) => Err(own),
+                _ => Err(Error::unavailable(why)),
+            },
         };
         // An error means that the caller no longer waits; the write stands all the same.
         _ = self.answer.send(result);

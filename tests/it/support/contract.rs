@@ -56,6 +56,13 @@ pub fn check_ack(event: &str, answer: &Value) {
         Some(message) => fits(&EVENTS, &format!("ack of {event}"), &message["payload"], answer),
         None => fits(&EVENTS, "refusal", &json!({ "$ref": "#/components/schemas/Refused" }), answer),
     }
+    if answer["ok"] == false {
+        let errors = match EVENTS["operations"].get(format!("client.{}", event.replace(':', "."))) {
+            Some(operation) => operation["x-errors"].as_array().expect("a list").clone(),
+            None => vec![json!("UNKNOWN_EVENT"), json!("RATE_LIMITED"), json!("OVERLOADED")],
+        };
+        assert!(errors.contains(&answer["code"]), "{event} is refused with {}, which is not among its errors: {errors:?}", answer["code"]);
+    }
 }
 
 /// An answer by REST.
