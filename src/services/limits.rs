@@ -271,7 +271,7 @@ impl Limits {
         self.people.is_empty()
     }
 
-    /// Waits for a turn at something large, such as a page of history; see [`Turns`].
+    /// Waits for a turn at something large, such as a page of history; see `Turns`.
     pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
         self.turns.next().await
     }
