@@ -519,7 +519,7 @@ async fn of_ends_that_are_taken_together_each_keeps_who_ended_it() {
     let collection = fixture.database.collection::<Document>("calls");
     collection.update_one(doc! { "_id": document(spoilt) }, doc! { "$set": { "steps": "two" } }).await.expect("changed");
     let who = |number: usize| match number % 3 {
-        0 => Some(user("$u1")),
+        0 => Some(user(&format!("u{number}"))),
         1 => Some(astrologer(&format!("a{number}"))),
         _ => None,
     };
