@@ -9,11 +9,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::diary::Diary;
 use crate::line::Transport;
-use crate::person::{Diary, Phase, Tally, play};
+use crate::person::{Phase, play};
 use crate::recount::{compare, miscounts};
 use crate::rounds::{RING_SECONDS, cast};
 use crate::stage::Stage;
+use crate::tally::Tally;
 
 /// Nobody begins at once with everybody: a connection every so many milliseconds.
 const APART_MS: u64 = 4;

@@ -1,10 +1,11 @@
 //! Torments a server and its store under load, and counts what was lost, doubled or reordered.
 //!
 //! `rounds` kills, pauses and fills (`rounds.rs`, `theatre.rs`), `jitter` cuts lines, `avalanche` cuts all of them at once; with clients that follow the
-//! documented recipe (`person.rs`) over lines that can be cut (`line.rs`); `stage.rs` says what runs, `house.rs` owns the processes; `recount.rs` reads the store past the server and compares.
+//! documented recipe (`person.rs`, `diary.rs`, `tally.rs`) over lines that can be cut (`line.rs`); `stage.rs` says what runs, `house.rs` owns the processes; `recount.rs` reads the store past the server and compares.
 //! Exit code: 0 nothing wrong, 1 something is.
 
 mod avalanche;
+mod diary;
 mod house;
 mod jitter;
 mod line;
@@ -13,6 +14,7 @@ mod recount;
 mod report;
 mod rounds;
 mod stage;
+mod tally;
 mod theatre;
 
 use std::path::PathBuf;

@@ -2,9 +2,9 @@
 //!
 //! Sends carry a `clientMessageId` and are repeated until they are acknowledged. After each connect it joins, and syncs from its cursor.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout, timeout_at};
 
+use crate::diary::{Connection, Diary, Heard, Sends};
 use crate::line::{Cut, Line, Transport};
+use crate::tally::Tally;
 
 /// A request without an answer by then hangs: the server gives up a write after ten seconds, and what follows it after ten more.
 pub const HANGS_AFTER: Duration = Duration::from_secs(45);
@@ -60,118 +62,6 @@ pub struct Part {
     pub reads: bool,
     /// Cuts its own line after so many milliseconds.
     pub cut_ms: Option<(u64, u64)>,
-}
-
-/// What all of a run share.
-#[derive(Default)]
-pub struct Tally {
-    pub connected: AtomicU64,
-    pub connects: AtomicU64,
-    pub cuts: AtomicU64,
-    pub caught_up: AtomicU64,
-    pub unsettled: AtomicU64,
-    /// Who has hung up all his calls.
-    pub hung_up: AtomicU64,
-    /// When the store or the server came back last: call logs of before may be told late. In milliseconds.
-    pub back_ms: AtomicI64,
-    /// What is answered while something is away; none while nothing is.
-    // std Mutex: never held across an await.
-    outage: Mutex<Option<Outage>>,
-}
-
-/// The answers from a strike until everybody is there again.
-#[derive(Debug, Default)]
-pub struct Outage {
-    pub answers: u64,
-    pub slowest: Duration,
-    /// Refusals that may be repeated, by their code.
-    pub refused: BTreeMap<String, u64>,
-}
-
-impl Tally {
-    pub fn begin_outage(&self) {
-        *self.outage.lock().unwrap_or_else(PoisonError::into_inner) = Some(Outage::default());
-    }
-
-    pub fn end_outage(&self) -> Outage {
-        self.outage.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
-    }
-
-    fn note_answer(&self, answer: &Value, took: Duration) {
-        let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(outage) = outage.as_mut() else { return };
-        outage.answers += 1;
-        outage.slowest = outage.slowest.max(took);
-        if answer["ok"] != true && answer["retryable"] == true {
-            *outage.refused.entry(answer["code"].as_str().unwrap_or("?").to_owned()).or_default() += 1;
-        }
-    }
-}
-
-/// What became of one's own message until it was acknowledged.
-#[derive(Clone, Copy, Debug)]
-pub struct Sends {
-    /// Before the first one: nobody can have stored it earlier.
-    pub began: Instant,
-    pub times: u32,
-    /// Once refused, it may have been stored all the same, and is told when it is repeated.
-    pub was_refused: bool,
-    /// Over which of the sender's connections, the last time, and to which server.
-    pub over: usize,
-    pub port: u16,
-}
-
-/// A message as one connection heard it first.
-#[derive(Debug)]
-pub struct Heard {
-    pub id: String,
-    pub created_ms: i64,
-    pub times: u32,
-    /// Created so late after the connect, or after the store came back, that nothing of before is told any more.
-    pub is_settled: bool,
-}
-
-/// What was heard between two cuts.
-#[derive(Debug)]
-pub struct Connection {
-    pub port: u16,
-    pub came_ms: i64,
-    /// When the first request was answered. The server takes note of what it has told before a client came after it has greeted it,
-    /// and before it reads the first request: what is first sent after this moment is never told again.
-    pub answered: Option<Instant>,
-    /// In the order of the first hearing.
-    pub heard: Vec<Heard>,
-}
-
-/// What one client knows in the end.
-#[derive(Debug, Default)]
-pub struct Diary {
-    pub conversation: String,
-    /// Ids by own ids.
-    pub acked: HashMap<String, String>,
-    pub sent: HashMap<String, Sends>,
-    /// Acknowledged as sent before: an earlier answer was lost.
-    pub lost_answers: u64,
-    /// Requests that were cut before their answer, by the client itself.
-    pub cut_asking: u64,
-    pub seen: HashSet<String>,
-    pub connections: Vec<Connection>,
-    /// The whole conversation as read in the end from the newest message backwards (`dm:history`), and from the oldest one onwards
-    /// (`dm:sync`). None if nobody has opened it.
-    pub history: Option<[Vec<String>; 2]>,
-    /// Found only by the last sync, although the line was up and had been caught up.
-    pub missed_live: u64,
-    pub refusals: BTreeMap<String, u64>,
-    /// Refusals that cannot be repeated, answers that never came.
-    pub wrong: Vec<String>,
-    /// Handshakes refused by Socket.IO (`44`), where a stock client gives up.
-    pub refused_connects: BTreeMap<String, u64>,
-    pub slowest: Duration,
-    pub calls: Vec<String>,
-    /// How often each call rang here.
-    pub rang: BTreeMap<String, u32>,
-    pub reconnects: u64,
-    pub resyncs: u64,
 }
 
 struct Person {

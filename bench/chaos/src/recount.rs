@@ -9,7 +9,7 @@ use futures_util::TryStreamExt;
 use rusqlite::Connection;
 use tokio::time::sleep;
 
-use crate::person::{self, Diary, Heard, Sends};
+use crate::diary::{self, Diary, Heard, Sends};
 
 /// How long counters and calls may take to be put right.
 const REPAIR_WITHIN: Duration = Duration::from_secs(60);
@@ -337,11 +337,11 @@ struct Told<'a> {
 
 impl Told<'_> {
     /// First sent after the first answer on this connection, so that it is no part of what is told again when rooms are given back.
-    fn is_new(&self, connection: &person::Connection) -> bool {
+    fn is_new(&self, connection: &diary::Connection) -> bool {
         self.sends.zip(connection.answered).is_some_and(|(sends, answered)| sends.began > answered)
     }
 
-    fn must_not_come_again(&self, connection: &person::Connection) -> bool {
+    fn must_not_come_again(&self, connection: &diary::Connection) -> bool {
         let Some(sends) = self.sends.filter(|_| self.is_new(connection)) else { return false };
         // A call log is told until it is known that it was: docs/protocol.md says that it may come again.
         if self.message.is_call_log {
@@ -360,7 +360,7 @@ impl Told<'_> {
     }
 
     /// What was refused may have been stored all the same, and is heard when it is repeated; later ones may be heard before.
-    fn has_a_place(&self, connection: &person::Connection) -> bool {
+    fn has_a_place(&self, connection: &diary::Connection) -> bool {
         match self.sends {
             _ if self.message.is_call_log => self.heard.is_settled,
             None => false,
@@ -422,7 +422,7 @@ mod tests {
         let shelf = Shelf { rooms: [("room".to_owned(), room)].into(), ..Shelf::default() };
         let sends = Sends { began: if answered_first { later } else { began }, times: 1, was_refused: false, over: 1, port: 2 };
         let all = ["1", "2", "3"].map(str::to_owned);
-        let connection = person::Connection {
+        let connection = diary::Connection {
             port: 1,
             came_ms: 0,
             answered: Some(if answered_first { began } else { later }),

@@ -14,12 +14,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::diary::Diary;
 use crate::house::{Database, SECRET};
 use crate::line::Transport;
-use crate::person::{Diary, Part, Phase, Tally, play};
+use crate::person::{Part, Phase, play};
 use crate::recount::{Place, compare, miscounts};
 use crate::report::told;
 use crate::stage::StoreKind;
+use crate::tally::Tally;
 use crate::theatre::{Fault, Theatre};
 
 /// A call that nobody answers is missed after so long.

@@ -12,8 +12,9 @@ use tokio::time::sleep;
 
 use crate::house::{Database, Redis, Server};
 use crate::line::ready;
-use crate::person::{Tally, now_ms};
+use crate::person::now_ms;
 use crate::stage::StoreKind;
+use crate::tally::Tally;
 
 /// How long everybody may take to be acknowledged after the last fault.
 const SETTLE_WITHIN: Duration = Duration::from_secs(90);

@@ -108,7 +108,7 @@ pub(super) fn step(change: &CallChange) -> Document {
 pub(super) const MARKS: &str = "steps";
 
 /// An update by [`step`] for several calls that were ended by several people, as a pipeline that also leaves `mark`.
-pub(super) fn steps_by(update: Document, ended_by: impl Iterator<Item = (CallId, Participant)>, mark: ObjectId) -> Bson {
+pub(super) fn steps_by<'a>(update: Document, ended_by: impl Iterator<Item = (CallId, &'a Participant)>, mark: ObjectId) -> Bson {
     let part = |operator: &str| update.get_document(operator).cloned().unwrap_or_default().into_iter();
     // In a pipeline a text that begins with a dollar sign is a path.
     let as_it_is = |value: Bson| doc! { "$literal": value };

@@ -16,7 +16,7 @@ use super::engine::Engine;
 use super::failure::again;
 use super::together::{Line, MOST_TOGETHER, Request};
 use crate::error::{Error, Result};
-use crate::models::{Call, CallId, Feedback, IdClock, NewCall, Notices, Timestamp};
+use crate::models::{Call, CallId, Feedback, IdClock, NewCall, Notices, Participant, Timestamp};
 use crate::store::analytics::counted_already;
 use crate::store::{CallChange, Transitioned};
 
@@ -241,7 +241,9 @@ impl<'a> Alike<'a> {
         let ids: Vec<CallId> = self.steps.iter().map(|(_, change)| change.id).collect();
         let filter = doc! { "_id": { "$in": ids }, "status": in_status(&last.from) };
         let mut update = documents::step(last);
-        let ended_by = |change: &CallChange| change.end.as_ref().and_then(|end| end.by.clone());
+        fn ended_by(change: &CallChange) -> Option<&Participant> {
+            change.end.as_ref()?.by.as_ref()
+        }
         if self.steps.iter().all(|(_, change)| ended_by(change) == ended_by(last)) {
             update.insert("$push", doc! { MARKS: self.mark });
             return of_many(filter, update.into());

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use bson::{Bson, Document, doc};
+use mongodb::options::UpdateModifications;
 
 use super::MongoStore;
 use super::engine::{Engine, date};
@@ -33,7 +34,7 @@ impl MediaStore for MongoStore {
             set.insert("width", stored_whole(i64::from(width)));
             set.insert("height", stored_whole(i64::from(height)));
         }
-        self.engine.change_media(id, doc! { "_id": id.to_string(), "state": AttachmentState::Pending.as_str() }, set).await
+        self.engine.change_media(id, doc! { "_id": id.to_string(), "state": AttachmentState::Pending.as_str() }, doc! { "$set": set }).await
     }
 
     async fn use_media(&self, id: MediaId, owner: &Participant, conversation: &ConversationKey) -> Result<bool> {
@@ -48,30 +49,27 @@ impl MediaStore for MongoStore {
         // Documents of older servers are not counted: theirs is one.
         let before = doc! { "$ifNull": ["$claims", { "$cond": ["$kept", 1, 0] }] };
         let pipeline = vec![doc! { "$set": { "kept": true, "claims": { "$add": [before, 1] } } }];
-        self.engine.clock()?;
-        let updated = self.engine.ask("using attachment", id, self.engine.media.update_one(filter, pipeline)).await?;
-        Ok(updated.matched_count > 0)
+        self.engine.change_media(id, filter, pipeline).await
     }
 
     async fn release_media(&self, id: MediaId) -> Result<()> {
         let filter = doc! { "_id": id.to_string(), "state": AttachmentState::Ready.as_str(), "kept": true };
         let left = doc! { "$subtract": [{ "$ifNull": ["$claims", 1] }, 1] };
         let pipeline = vec![doc! { "$set": { "claims": left } }, doc! { "$set": { "kept": { "$gt": ["$claims", 0] } } }];
-        self.engine.clock()?;
-        self.engine.ask("releasing attachment", id, self.engine.media.update_one(filter, pipeline)).await?;
+        self.engine.change_media(id, filter, pipeline).await?;
         Ok(())
     }
 
     async fn erase_media(&self, id: MediaId) -> Result<()> {
-        let set = doc! { "state": AttachmentState::Erased.as_str(), "kept": false };
-        self.engine.change_media(id, doc! { "_id": id.to_string() }, set).await?;
+        let erased = doc! { "$set": { "state": AttachmentState::Erased.as_str(), "kept": false } };
+        self.engine.change_media(id, doc! { "_id": id.to_string() }, erased).await?;
         Ok(())
     }
 
     async fn give_up_media(&self, id: MediaId) -> Result<bool> {
         let states = [AttachmentState::Pending.as_str(), AttachmentState::Ready.as_str()];
         let filter = doc! { "_id": id.to_string(), "kept": false, "state": { "$in": states.as_slice() } };
-        self.engine.change_media(id, filter, doc! { "state": AttachmentState::Erased.as_str() }).await
+        self.engine.change_media(id, filter, doc! { "$set": { "state": AttachmentState::Erased.as_str() } }).await
     }
 
     async fn abandoned_media(&self, pending_before: Timestamp, unused_before: Timestamp, limit: usize) -> Result<Vec<Attachment>> {
@@ -105,9 +103,9 @@ impl MediaStore for MongoStore {
 
 impl Engine {
     /// True if there is such a one.
-    async fn change_media(&self, id: MediaId, filter: Document, set: Document) -> Result<bool> {
+    async fn change_media(&self, id: MediaId, filter: Document, change: impl Into<UpdateModifications>) -> Result<bool> {
         self.clock()?;
-        let updated = self.ask("changing attachment", id, self.media.update_one(filter, doc! { "$set": set })).await?;
+        let updated = self.ask("changing attachment", id, self.media.update_one(filter, change)).await?;
         Ok(updated.matched_count > 0)
     }
 }
