@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::{Level, Metadata, warn};
-use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::filter::{FilterExt, LevelFilter, Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, registry};
+use tracing_subscriber::{Layer, Registry, fmt, registry};
 
 use crate::config::LogFormat;
 use crate::traces;
@@ -37,9 +37,10 @@ pub type Listener = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// Starts logging to standard error. Errors: the filter cannot be understood, or logging was started before.
 pub fn start(filter: &str, format: LogFormat, listener: Option<Listener>) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|e| format!("RUST_LOG: {e}"))?;
-    // Not directives added to the filter: a longer target in RUST_LOG (`socketioxide::client=trace`) would win over them.
-    let filter = filter.and(filter_fn(may_be_logged));
+    let filter: Targets = filter.parse().map_err(|e| format!("RUST_LOG: {e}"))?;
+    // Not targets added to the filter: a longer one in RUST_LOG (`socketioxide::client=trace`) would win over them. The hint leaves the
+    // highest level to the other filter; without it every frame's trace lines would come as far as here.
+    let filter = filter.and(filter_fn(may_be_logged).with_max_level_hint(LevelFilter::TRACE));
     let lines = fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
     let lines = match format {
         LogFormat::Text => lines.boxed(),

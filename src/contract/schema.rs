@@ -39,7 +39,7 @@ impl Schemas {
         schemas.know::<Joined>();
         schemas.know::<HistoryBody<'_>>();
         schemas.know::<CatchUpBody<'_>>();
-        schemas.know::<SendBody<'_>>();
+        schemas.know::<SendBody>();
         schemas.know::<CallAck>();
         schemas.know::<OfferAck<'_>>();
         schemas.know::<MediaBody<'_>>();

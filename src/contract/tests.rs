@@ -14,7 +14,7 @@ use crate::error::{AuthError, Error};
 use crate::models::message::{CallLog, Media};
 use crate::models::{
     Attendance, Call, CallId, CallSide, CallStatus, CallType, ConversationHandle, ConversationId, EndReason, Message, MessageId,
-    MessageType, NewCall, NewMessage, Pair, Participant, ParticipantKind, Profile, Timestamp,
+    MessageType, NewCall, NewMessage, Pair, Participant, ParticipantKind, Profile, Timestamp, ToldMessage,
 };
 use crate::services::history::{History, HistoryRequest, Reading};
 use crate::wire::HistoryBody;
@@ -176,7 +176,7 @@ fn number(event: &ServerEvent) -> usize {
 /// One of each kind, with every field that may be there; of failures one for each family.
 fn samples() -> Vec<ServerEvent> {
     let (user, astrologer) = people();
-    let message = Arc::new(message());
+    let message = Arc::new(ToldMessage::new(message()));
     let typing = Typing { user_id: "u1".into(), user_type: ParticipantKind::User, user_name: Some("Asha".into()) };
     let ids = || vec![MessageId::from_bytes([3; 12])];
     let failure = |event: &str| {

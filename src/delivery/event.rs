@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::call_event::{CallConnected, CallEnded, CallMissed, CallOffer, CallRejected};
 use crate::models::view::MessageView;
-use crate::models::{Attendance, Message, MessageId, Participant, ParticipantKind, Profile, Timestamp};
+use crate::models::{Attendance, MessageId, Participant, ParticipantKind, Profile, Timestamp, ToldMessage};
 
 /// An event on its way out. A payload is always exactly one JSON object.
 pub enum ServerEvent {
@@ -21,11 +21,11 @@ pub enum ServerEvent {
     /// A conversation was joined.
     Joined(Joined),
     /// A message, to those in the room.
-    MessageReceived(Arc<Message>),
+    MessageReceived(Arc<ToldMessage>),
     /// Confirmation to the sending socket.
-    MessageSent(Arc<Message>),
+    MessageSent(Arc<ToldMessage>),
     /// A message, to those who are connected but not in the room.
-    NewMessage(Arc<Message>),
+    NewMessage(Arc<ToldMessage>),
     /// Somebody types.
     TypingStarted(Typing),
     /// Somebody stopped typing.
@@ -102,19 +102,19 @@ impl ServerEvent {
     }
 
     /// The payload for a listener who calls the conversation `spelling`.
-    pub(crate) fn render(&self, spelling: Option<&str>) -> serde_json::Result<Box<RawValue>> {
+    pub(crate) fn render(&self, spelling: Option<&str>) -> serde_json::Result<Arc<RawValue>> {
         match self {
             Self::Connected(payload) => raw(payload),
             Self::Stats(payload) => raw(payload),
             Self::Joined(payload) => raw(payload),
             Self::MessageReceived(message) | Self::MessageSent(message) | Self::NewMessage(message) => {
-                raw(&MessageView::new(message, spelling.unwrap_or(message.conversation_key.as_str())))
+                message.json(spelling.unwrap_or(message.conversation_key.as_str()))
             }
             Self::TypingStarted(payload) | Self::TypingStopped(payload) => raw(&Spelled::new(spelling, payload)),
             Self::MessagesRead(payload) => raw(&Spelled::new(spelling, payload)),
             Self::MessagesDelivered(payload) => raw(&Spelled::new(spelling, payload)),
             Self::MessageDeleted(payload) => raw(&Spelled::new(spelling, payload)),
-            Self::History(page, _) => Ok(page.clone()),
+            Self::History(page, _) => Ok(page.clone().into()),
             Self::CallInitiated(offer) | Self::CallToken(offer) | Self::CallIncoming(offer) | Self::CallAccepted(offer) => raw(offer),
             Self::CallRejected(payload) => raw(payload),
             Self::CallEnded(payload) | Self::CallTimedOut(payload) => raw(payload),
@@ -188,8 +188,8 @@ pub fn everything_said(generator: &mut SchemaGenerator) -> Vec<Said> {
     all
 }
 
-fn raw<T: Serialize>(payload: &T) -> serde_json::Result<Box<RawValue>> {
-    serde_json::value::to_raw_value(payload)
+fn raw<T: Serialize>(payload: &T) -> serde_json::Result<Arc<RawValue>> {
+    serde_json::value::to_raw_value(payload).map(Arc::from)
 }
 
 // A payload with the listener's name for the conversation in front.

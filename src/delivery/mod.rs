@@ -190,10 +190,10 @@ impl Delivery {
         &self,
         targets: Vec<Target>,
         names: &[&str],
-        render: impl Fn(Option<&str>) -> serde_json::Result<Box<RawValue>>,
+        render: impl Fn(Option<&str>) -> serde_json::Result<Arc<RawValue>>,
     ) -> Reached {
         // Hardly ever more than two: nearly everybody knows a conversation by one name.
-        let mut rendered: Vec<(Option<Arc<str>>, Box<RawValue>)> = Vec::with_capacity(1);
+        let mut rendered: Vec<(Option<Arc<str>>, Arc<RawValue>)> = Vec::with_capacity(1);
         let mut reached = Vec::with_capacity(targets.len());
         for Target { connection, spelling } in targets {
             let known = rendered.iter().position(|(other, _)| *other == spelling);

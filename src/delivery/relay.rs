@@ -2,6 +2,7 @@
 //! so what names a single socket stays behind.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -35,7 +36,7 @@ pub(super) struct Relay {
 pub(super) struct Relayed {
     pub names: Vec<String>,
     /// For a listener who calls the conversation by `called`, or else its key.
-    payload: Box<RawValue>,
+    payload: Arc<RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     conversation: Option<ConversationKey>,
     identities: Vec<Participant>,
@@ -93,11 +94,11 @@ impl Relayed {
     }
 
     /// The payload for a listener who calls the conversation `spelling`.
-    pub fn render(&self, spelling: Option<&str>) -> serde_json::Result<Box<RawValue>> {
+    pub fn render(&self, spelling: Option<&str>) -> serde_json::Result<Arc<RawValue>> {
         let written_for = self.called.as_deref().or(self.about.as_ref().map(ConversationKey::as_str));
         match spelling {
-            Some(spelling) if Some(spelling) != written_for => respell(&self.payload, spelling),
-            _ => Ok(self.payload.clone()),
+            Some(spelling) if Some(spelling) != written_for => respell(&self.payload, spelling).map(Arc::from),
+            _ => Ok(Arc::clone(&self.payload)),
         }
     }
 }

@@ -340,8 +340,9 @@ async fn answer(session: &Session, event: ClientEvent, payload: &Payload) -> Rep
     }
 }
 
-async fn caught<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| Err(Error::internal("a handler panicked")))
+// Not an async fn: that would have room for the work twice, as its argument and as what it waits for.
+fn caught<T>(work: impl Future<Output = Result<T>>) -> impl Future<Output = Result<T>> {
+    AssertUnwindSafe(work).catch_unwind().map(|outcome| outcome.unwrap_or_else(|_| Err(Error::internal("a handler panicked"))))
 }
 
 /// Name and first argument of `["name", argument, …]`. The library has parsed the name before, so it is there.

@@ -66,7 +66,11 @@ pub(super) async fn send_message<T: Send + 'static>(
 ) -> Result<BoxFuture<'static, Result<T>>> {
     let named = payload.text(&["conversationId"])?.map(str::to_owned);
     let send = wire::send_message(payload, named, Some(session.connection().clone()))?;
-    session.services().messaging().send_message_then(&session.user(), send, |sent| then(ok_body(&SendBody::new(&sent)))).await
+    session
+        .services()
+        .messaging()
+        .send_message_then(&session.user(), send, |sent| then(SendBody::new(&sent).and_then(|body| ok_body(&body))))
+        .await
 }
 
 pub(super) async fn set_typing(session: &Session, payload: &Payload, typing: bool) -> Reply {

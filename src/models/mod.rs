@@ -33,4 +33,4 @@ pub use presence::Attendance;
 pub use rooms::{KeptRooms, ProcessId};
 pub use time::Timestamp;
 pub use trust::{Account, AuditAction, AuditEntry, Relation, Revocation};
-pub use view::MessageView;
+pub use view::{MessageView, ToldMessage};

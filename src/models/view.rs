@@ -2,8 +2,12 @@
 //!
 //! Absent fields are left out, never `null`; ids and dates are texts; counts are integers. Source: docs/protocol.md#objects.
 
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::conversation::{Conversation, ConversationKey, LastMessage};
 use super::ids::{ConversationId, MessageId};
@@ -11,6 +15,40 @@ use super::media::MediaId;
 use super::message::{Message, MessageStatus, MessageType};
 use super::participant::{Participant, ParticipantKind};
 use super::time::Timestamp;
+
+/// A message that is being told. Its JSON is written once for each name its conversation goes by, however many events and answers
+/// carry it.
+pub struct ToldMessage {
+    message: Message,
+    // Hardly ever more than one. std Mutex: never held across an await.
+    written: Mutex<Vec<(Box<str>, Arc<RawValue>)>>,
+}
+
+impl ToldMessage {
+    /// Nothing is written yet.
+    pub fn new(message: Message) -> Self {
+        Self { message, written: Mutex::default() }
+    }
+
+    /// The [`MessageView`] for who calls the conversation `spelling`.
+    pub fn json(&self, spelling: &str) -> serde_json::Result<Arc<RawValue>> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, json)) = written.iter().find(|(other, _)| **other == *spelling) {
+            return Ok(Arc::clone(json));
+        }
+        let json: Arc<RawValue> = serde_json::value::to_raw_value(&MessageView::new(&self.message, spelling))?.into();
+        written.push((spelling.into(), Arc::clone(&json)));
+        Ok(json)
+    }
+}
+
+impl Deref for ToldMessage {
+    type Target = Message;
+
+    fn deref(&self) -> &Message {
+        &self.message
+    }
+}
 
 /// A message as a listener sees it.
 #[derive(Serialize, JsonSchema)]

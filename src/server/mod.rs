@@ -2,7 +2,6 @@
 
 pub mod gate;
 pub mod handshakes;
-mod memory;
 
 use std::convert::Infallible;
 use std::io;
@@ -89,11 +88,7 @@ impl Server {
             closing: closing.clone(),
             notices: Arc::default(),
         };
-        tokio::select! {
-            biased;
-            () = accept(&app, &listener, &doors, &stop) => {}
-            never = memory::give_back_for_ever() => match never {},
-        }
+        accept(&app, &listener, &doors, &stop).await;
         drop(listener);
         shut_down(app, &closing).await;
     }

@@ -224,7 +224,7 @@ struct Left {
 pub struct Analytics(Arc<Inner>);
 
 struct Inner {
-    core: Core,
+    core: Arc<Core>,
     guard: Guard,
     profiles: Profiles,
     /// One look at a time: the next one finds what it left.
@@ -234,7 +234,7 @@ struct Inner {
 }
 
 impl Analytics {
-    pub(super) fn new(core: Core, guard: Guard, profiles: Profiles) -> Self {
+    pub(super) fn new(core: Arc<Core>, guard: Guard, profiles: Profiles) -> Self {
         Self(Arc::new(Inner { core, guard, profiles, turn: Semaphore::new(1), left: Mutex::default() }))
     }
 

@@ -98,7 +98,7 @@ pub struct Declared {
 /// Keeps attachments. Cheap to clone.
 #[derive(Clone)]
 pub struct Attachments {
-    core: Core,
+    core: Arc<Core>,
     conversations: Conversations,
     looks: Arc<Semaphore>,
     /// Being received or looked at: never both, or what was looked at is not what stays.
@@ -116,7 +116,7 @@ impl Drop for Turn<'_> {
 }
 
 impl Attachments {
-    pub(super) fn start(core: &Core, conversations: Conversations) -> Self {
+    pub(super) fn start(core: &Arc<Core>, conversations: Conversations) -> Self {
         let looks = Arc::new(Semaphore::new(LOOKED_AT_ONCE));
         let this = Self { core: core.clone(), conversations, looks, busy: Arc::default(), untidy: Arc::default() };
         if core.rules.media.files.is_some() {

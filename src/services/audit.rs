@@ -3,6 +3,7 @@
 //! Written a moment later, in batches, so that reading is not delayed; what cannot be written is at least logged.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache;
@@ -28,13 +29,13 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Notes what is to be noted. Cheap to clone.
 #[derive(Clone)]
 pub struct Audit {
-    core: Core,
+    core: Arc<Core>,
     queue: mpsc::Sender<AuditEntry>,
     recent: Cache<(String, AuditAction, String), ()>,
 }
 
 impl Audit {
-    pub(super) fn start(core: &Core) -> Self {
+    pub(super) fn start(core: &Arc<Core>) -> Self {
         let (queue, receiver) = mpsc::channel(QUEUE_LEN);
         core.tasks.spawn(write(core.clone(), receiver));
         Self { core: core.clone(), queue, recent: Cache::builder().max_capacity(REMEMBERED).time_to_live(ONCE_IN).build() }
@@ -71,7 +72,7 @@ impl Audit {
     }
 }
 
-async fn write(core: Core, mut receiver: mpsc::Receiver<AuditEntry>) {
+async fn write(core: Arc<Core>, mut receiver: mpsc::Receiver<AuditEntry>) {
     loop {
         let batch = batches::next(&core, &mut receiver, BATCH, Duration::ZERO).await;
         if batch.is_empty() {

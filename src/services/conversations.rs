@@ -30,7 +30,7 @@ const CACHED_MEMBERSHIPS: u64 = 100_000;
 /// Finds, opens and lists conversations. Cheap to clone.
 #[derive(Clone)]
 pub struct Conversations {
-    core: Core,
+    core: Arc<Core>,
     /// By the text that names it, and for other names also by who may use them. Only what never changes is kept here.
     known: Cache<(Option<Participant>, ConversationKey), Arc<Membership>>,
     profiles: Profiles,
@@ -61,7 +61,7 @@ pub struct OpenConversation {
 }
 
 impl Conversations {
-    pub(super) fn new(core: Core, profiles: Profiles, guard: Guard) -> Self {
+    pub(super) fn new(core: Arc<Core>, profiles: Profiles, guard: Guard) -> Self {
         Self { core, known: Cache::new(CACHED_MEMBERSHIPS), profiles, guard }
     }
 

@@ -132,13 +132,19 @@ impl Messaging {
         Ok(History { conversation: Some(known), messages: page.items, total, has_more: page.has_more, unread })
     }
 
-    /// How many messages the asker may see. The oldest page says it itself; whoever goes on by cursor sees what was counted for the page
-    /// before for a moment longer.
+    /// How many messages the asker may see. The oldest page says it itself, to others what is older than the page is added; whoever goes on
+    /// by cursor sees what was counted for the page before for a moment longer.
     async fn total(&self, known: &Membership, viewer: String, range: Range, page: &Messages) -> Result<u64> {
         let counted = (known.handle.id, viewer);
+        let (mut before, mut counted_already) = (None, 0);
         match range {
-            Range::Latest { skip } if !page.has_more && (skip == 0 || !page.items.is_empty()) => {
-                return Ok(skip.saturating_add(page.items.len() as u64).min(COUNT_CAP));
+            Range::Latest { skip } if skip == 0 || !page.items.is_empty() => {
+                let newer = skip.saturating_add(page.items.len() as u64);
+                if !page.has_more {
+                    return Ok(newer.min(COUNT_CAP));
+                }
+                before = page.items.first().map(|oldest| oldest.id);
+                counted_already = newer.min(COUNT_CAP);
             }
             Range::Before(_) | Range::After(_) => {
                 if let Some(total) = self.totals.get(&counted) {
@@ -147,7 +153,8 @@ impl Messaging {
             }
             Range::Latest { .. } => {}
         }
-        let total = self.core.store.count_messages(&known.handle, &counted.1, COUNT_CAP).await?;
+        let rest = self.core.store.count_messages(&known.handle, &counted.1, before, COUNT_CAP - counted_already).await?;
+        let total = counted_already + rest;
         self.totals.insert(counted, total);
         Ok(total)
     }

@@ -40,7 +40,7 @@ const MARK_ROUNDS: usize = 5;
 pub struct Inbox(Arc<Inner>);
 
 struct Inner {
-    core: Core,
+    core: Arc<Core>,
     messaging: Messaging,
     calling: Calling,
     presence: PresenceChanges,
@@ -143,7 +143,7 @@ fn takes_conversation(conversation: Option<Timestamp>, call: Option<Timestamp>) 
 
 impl Inbox {
     pub(super) fn new(
-        core: Core,
+        core: Arc<Core>,
         messaging: Messaging,
         calling: Calling,
         presence: PresenceChanges,

@@ -183,7 +183,7 @@ pub struct Limits {
 }
 
 /// Turns at something large. While somebody sends messages they are taken on half of the cores, so that who asks for many pages leaves
-/// the senders the rest; otherwise on all of them. With a store elsewhere always on all, for half of each turn is waiting.
+/// the senders the rest; otherwise on all of them. With a store elsewhere it is twice as many, for half of each turn is waiting.
 struct Turns {
     places: Arc<Semaphore>,
     /// Places of a turn while messages are sent.
@@ -198,8 +198,12 @@ const QUIET_AFTER: Duration = Duration::from_millis(250);
 
 impl Turns {
     fn new(cores: usize, store_is_elsewhere: bool) -> Self {
-        let wide = if store_is_elsewhere || cores == 1 { 1 } else { 2 };
-        let places = if wide == 1 { cores } else { cores.next_multiple_of(2) };
+        // Twice the cores where half of each turn is waiting for the store.
+        let (places, wide) = match (store_is_elsewhere, cores) {
+            (true, cores) => (cores * 2, 2),
+            (false, 1) => (1, 1),
+            (false, cores) => (cores.next_multiple_of(2), 2),
+        };
         Self { places: Arc::new(Semaphore::new(places)), wide, began: Instant::now(), busy_until: AtomicU64::new(0) }
     }
 
@@ -231,7 +235,7 @@ enum Counter {
 }
 
 impl Limits {
-    pub(super) fn start(core: &Core) -> Self {
+    pub(super) fn start(core: &Arc<Core>) -> Self {
         let mut counters = HashMap::new();
         for kind in [ParticipantKind::Admin, ParticipantKind::Astrologer, ParticipantKind::User] {
             for what in Limited::ALL {

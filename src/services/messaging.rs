@@ -1,5 +1,6 @@
 //! Sending, reading and deleting messages: durable first, heard second.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,9 @@ use crate::delivery::{Audience, Connection, ConnectionId, Mark, MessageDeleted, 
 use crate::error::{Error, Result};
 use crate::models::media::MediaId;
 use crate::models::message::{CallLog, Media, NewMessage};
-use crate::models::{Call, ConversationKey, Membership, Message, MessageId, MessageType, Participant, ParticipantKind, Profile};
+use crate::models::{
+    Call, ConversationKey, Membership, Message, MessageId, MessageType, Participant, ParticipantKind, Profile, ToldMessage,
+};
 use crate::store::{DeleteMessage, MarkRead, Pending, ReadMarks, Sent, Which};
 use crate::traces;
 
@@ -35,19 +38,30 @@ const READ_IDS_PER_EVENT: usize = 1_000;
 /// What the `clientMessageId` of a call log begins with; clients cannot use such ids.
 pub const CALL_LOG_ID: &str = "call_log:";
 
-/// Sends, reads and deletes. Cheap to clone.
+/// Sends, reads and deletes. Cheap to clone: one count, where counting up all it works with showed in profiles.
 #[derive(Clone)]
-pub struct Messaging {
-    pub(super) core: Core,
+pub struct Messaging(Arc<Parts>);
+
+/// What messaging works with.
+pub struct Parts {
+    pub(super) core: Arc<Core>,
     pub(super) conversations: Conversations,
     pub(super) attachments: Attachments,
     pub(super) receipts: Receipts,
     typing: TypingIndicators,
-    pub(super) lanes: Arc<OrderedLanes>,
+    pub(super) lanes: OrderedLanes,
     pub(super) recent: Recent,
     pub(super) rejoin: Rejoin,
     pub(super) totals: Totals,
     push: Push,
+}
+
+impl Deref for Messaging {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 /// Whom a client says it writes to.
@@ -99,7 +113,7 @@ pub struct SendMessage {
 /// What became of a send.
 pub struct SentMessage {
     /// The stored message.
-    pub message: Arc<Message>,
+    pub message: Arc<ToldMessage>,
     /// False if it had been sent before.
     pub fresh: bool,
     /// What the sender calls the conversation.
@@ -142,11 +156,18 @@ struct Addressed {
 }
 
 impl Messaging {
-    pub(super) fn start(core: Core, conversations: Conversations, attachments: Attachments, typing: TypingIndicators, push: Push) -> Self {
-        let lanes = Arc::new(OrderedLanes::start(&core));
+    pub(super) fn start(
+        core: Arc<Core>,
+        conversations: Conversations,
+        attachments: Attachments,
+        typing: TypingIndicators,
+        push: Push,
+    ) -> Self {
+        let lanes = OrderedLanes::start(&core);
         let (rejoin, returning) = Rejoin::new(&core);
         let (receipts, totals) = (Receipts::start(&core), history::no_totals());
-        let this = Self { receipts, core, conversations, attachments, typing, lanes, recent: Recent::new(), rejoin, totals, push };
+        let recent = Recent::new();
+        let this = Self(Arc::new(Parts { core, conversations, attachments, receipts, typing, lanes, recent, rejoin, totals, push }));
         rejoin::start(&this, returning);
         this
     }
@@ -218,7 +239,7 @@ impl Messaging {
             },
             move |mut sent| {
                 this.attachments.show(&mut sent.message);
-                let message = Arc::new(sent.message);
+                let message = Arc::new(ToldMessage::new(sent.message));
                 let inside = from.as_ref().and_then(|c| this.core.delivery.spelling_of(c, known.key()));
                 let spelling = inside.map(|s| s.to_string()).or(called).unwrap_or_else(|| known.key().as_str().to_owned());
                 if sent.fresh {
@@ -240,28 +261,27 @@ impl Messaging {
 
     /// Stores a message. Who comes back asks for what was stored in doubt, too.
     fn append(&self, new: NewMessage, attachment: Option<MediaId>) -> Pending<Sent> {
-        let attachments = self.attachments.clone();
-        let (recent, key, at) = (self.recent.clone(), new.conversation.key.clone(), new.at);
-        let (metrics, queued, span) = (Arc::clone(&self.core.metrics), Instant::now(), traces::commit("commit message"));
+        let (this, key, at) = (self.clone(), new.conversation.key.clone(), new.at);
+        let (queued, span) = (Instant::now(), traces::commit("commit message"));
         let sending = self.core.store.send_message(new);
         Box::pin(sending.inspect(move |outcome| {
-            metrics.send_commit_seconds.observe(queued.elapsed().as_secs_f64());
+            this.core.metrics.send_commit_seconds.observe(queued.elapsed().as_secs_f64());
             let word = match outcome {
                 Ok(sent) if sent.fresh => "stored",
                 Ok(_) => "repeated",
                 Err(e) => e.code(),
             };
-            metrics.messages.with_label_values(&[word]).inc();
+            this.core.metrics.messages.with_label_values(&[word]).inc();
             traces::end(&span, word, outcome.as_ref().is_err_and(Error::is_our_fault));
             if outcome.as_ref().is_err_and(Error::is_retryable) {
-                recent.note_at(&key, at);
+                this.recent.note_at(&key, at);
             }
             // Whatever is in doubt may have been stored, or is repeated: then the file belongs to it.
             let is_refused = |e: &Error| !e.is_retryable() && !e.is_our_fault();
             if let Some(id) = attachment
                 && outcome.as_ref().is_err_and(is_refused)
             {
-                attachments.detach(id);
+                this.attachments.detach(id);
             }
         }))
     }
@@ -326,7 +346,7 @@ impl Messaging {
     }
 
     /// Emits a stored message: to the room, to the sending socket, and to those connected elsewhere; each socket hears it once.
-    fn tell(&self, known: &Membership, message: &Arc<Message>, from: Option<&Connection>, spelling: &str) {
+    fn tell(&self, known: &Membership, message: &Arc<ToldMessage>, from: Option<&Connection>, spelling: &str) {
         let (delivery, key) = (&self.core.delivery, known.key());
         self.recent.note(message);
         let from_id = from.map(Connection::id);
@@ -378,7 +398,7 @@ impl Messaging {
                 }
                 let both = [sent.message.sender.identity(), sent.message.recipient.identity()];
                 this.recent.note(&sent.message);
-                let event = ServerEvent::MessageReceived(Arc::new(sent.message));
+                let event = ServerEvent::MessageReceived(Arc::new(ToldMessage::new(sent.message)));
                 this.core.delivery.emit(&Audience::room(known.key()).and_people(both), &event);
             },
         )?;

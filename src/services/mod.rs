@@ -49,7 +49,6 @@ use crate::store::Store;
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// What every service works with.
-#[derive(Clone)]
 pub struct Core {
     /// Where things are kept.
     pub store: Arc<dyn Store>,
@@ -125,7 +124,7 @@ impl Default for Rules {
 pub struct Services(Arc<Inner>);
 
 struct Inner {
-    core: Core,
+    core: Arc<Core>,
     conversations: conversations::Conversations,
     attachments: attachments::Attachments,
     messaging: messaging::Messaging,
@@ -143,6 +142,7 @@ struct Inner {
 impl Services {
     /// Starts the services and their background tasks. Must be called inside a runtime.
     pub fn start(core: Core) -> Self {
+        let core = Arc::new(core);
         let profiles = profiles::Profiles::new(Arc::clone(&core.store));
         let presence = presence::PresenceBook::new(Arc::clone(&core.delivery), core.bus.clone());
         let audit = audit::Audit::start(&core);

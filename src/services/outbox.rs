@@ -101,7 +101,7 @@ fn pace(lane: OutboxLane) -> Pace {
 
 /// The three lanes. Cheap to clone.
 pub(super) struct Outbox<W: Work> {
-    core: Core,
+    core: Arc<Core>,
     work: Arc<W>,
     lanes: Arc<[Lane<W::Job>; 3]>,
 }
@@ -134,7 +134,7 @@ struct Brake {
 
 impl<W: Work> Outbox<W> {
     /// Starts the lanes, among them only those that `used` says are.
-    pub fn start(core: &Core, work: Arc<W>, used: impl Fn(OutboxLane) -> bool) -> Self {
+    pub fn start(core: &Arc<Core>, work: Arc<W>, used: impl Fn(OutboxLane) -> bool) -> Self {
         let lanes = OutboxLane::ALL.map(|lane| {
             let pace = pace(lane);
             Lane {

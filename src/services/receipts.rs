@@ -3,6 +3,7 @@
 //! "Delivered" may come late or, after a crash, not at all; it is never said of a message nobody was handed.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -34,7 +35,7 @@ pub(super) struct Receipts(mpsc::Sender<Mark>);
 
 impl Receipts {
     /// Starts the task that writes and tells.
-    pub fn start(core: &Core) -> Self {
+    pub fn start(core: &Arc<Core>) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE_LEN);
         core.tasks.spawn(write_marks(core.clone(), receiver));
         Self(sender)
@@ -54,7 +55,7 @@ impl Receipts {
     }
 }
 
-async fn write_marks(core: Core, mut receiver: mpsc::Receiver<Mark>) {
+async fn write_marks(core: Arc<Core>, mut receiver: mpsc::Receiver<Mark>) {
     loop {
         let marks = batches::next(&core, &mut receiver, BATCH, LINGER).await;
         if marks.is_empty() {

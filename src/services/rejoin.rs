@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 use crate::bus::Topic;
 use crate::delivery::{Audience, Connection, DroppedRooms, ROOMS_KEPT, ServerEvent, UNHEARD};
 use crate::error::Result;
-use crate::models::{ConversationKey, KeptRooms, Message, MessageId, Participant, Timestamp};
+use crate::models::{ConversationKey, KeptRooms, Message, MessageId, Participant, Timestamp, ToldMessage};
 use crate::store::{MessageQuery, Range};
 
 use super::messaging::Messaging;
@@ -29,6 +29,8 @@ use super::{Core, batches};
 const TOLD_AGAIN: usize = 100;
 /// How many conversations are remembered as having said something lately.
 const REMEMBERED: u64 = 200_000;
+/// How much later than it was a message may be remembered.
+const NOTED_AHEAD: Duration = Duration::from_secs(1);
 /// How long changes of rooms are collected before they are written. A server that is killed forgets those of this long.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
 /// Identities of one write.
@@ -84,9 +86,11 @@ impl Recent {
         self.note_at(&message.conversation_key, message.created_at);
     }
 
-    /// Something was said, or may have been.
+    /// Something was said, or may have been. A second more is noted, so that a busy conversation is written down once in a second.
     pub fn note_at(&self, conversation: &ConversationKey, at: Timestamp) {
-        self.spoken.insert(conversation.clone(), at);
+        if self.spoken.get(conversation).is_none_or(|until| until < at) {
+            self.spoken.insert(conversation.clone(), at.plus(NOTED_AHEAD));
+        }
     }
 
     /// False only if certainly nothing was said here since then.
@@ -145,7 +149,7 @@ pub(super) struct Returning {
 
 impl Rejoin {
     /// The queue's other end goes to [`start`].
-    pub fn new(core: &Core) -> (Self, mpsc::Receiver<Returning>) {
+    pub fn new(core: &Arc<Core>) -> (Self, mpsc::Receiver<Returning>) {
         let (returning, queue) = mpsc::channel(QUEUE_LEN);
         // Until the store has said otherwise.
         let others = Arc::new(AtomicBool::new(true));
@@ -385,7 +389,7 @@ impl Messaging {
                 let missed = page.items.into_iter().filter(|m| unheard.covers(m.id, m.created_at, process) && !is_shown(&connection, m));
                 for mut message in missed {
                     this.attachments.show(&mut message);
-                    let message = Arc::new(message);
+                    let message = Arc::new(ToldMessage::new(message));
                     let for_it = message.recipient.is_same_identity(connection.identity());
                     let reached = this.core.delivery.emit(&audience, &ServerEvent::MessageReceived(Arc::clone(&message)));
                     if for_it && reached.count() > 0 {

@@ -35,7 +35,7 @@ pub enum RelationCheck {
 /// Answers who may reach whom. Cheap to clone.
 #[derive(Clone)]
 pub struct Relations {
-    core: Core,
+    core: Arc<Core>,
     audit: Audit,
     /// User and astrologer who are related. That two are not is asked again every time, so a new relation counts at once.
     known: Cache<(String, String), ()>,
@@ -44,7 +44,7 @@ pub struct Relations {
 }
 
 impl Relations {
-    pub(super) fn new(core: Core, audit: Audit) -> Self {
+    pub(super) fn new(core: Arc<Core>, audit: Audit) -> Self {
         let known = Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build();
         Self { core, audit, known, noted: Arc::default() }
     }

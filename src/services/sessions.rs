@@ -49,7 +49,7 @@ const LANES: usize = 64;
 pub struct Sessions(Arc<Inner>);
 
 struct Inner {
-    core: Core,
+    core: Arc<Core>,
     audit: Audit,
     // std Mutex: never held across an await.
     open: Mutex<HashMap<ConnectionId, OpenSession>>,
@@ -97,7 +97,7 @@ struct Revoked {
 }
 
 impl Sessions {
-    pub(super) fn start(core: &Core, audit: Audit) -> Self {
+    pub(super) fn start(core: &Arc<Core>, audit: Audit) -> Self {
         let accounts = Cache::builder().max_capacity(ACCOUNTS_KEPT).time_to_live(ACCOUNTS_EVERY).build();
         let refused = Cache::builder().max_capacity(ACCOUNTS_KEPT).time_to_live(REFUSED_FOR).build();
         let lanes = std::array::from_fn(|_| tokio::sync::Mutex::default());

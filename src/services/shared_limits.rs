@@ -40,7 +40,7 @@ struct Inner {
 }
 
 impl SharedLimits {
-    pub fn start(core: &Core, bus: Bus) -> Self {
+    pub fn start(core: &Arc<Core>, bus: Bus) -> Self {
         let held = Cache::builder().max_capacity(HELD).time_to_live(HELD_FOR).build();
         let this = Self(Arc::new(Inner { bus, rules: core.rules.rates.clone(), spent: Mutex::default(), held }));
         let (shared, stop) = (this.clone(), core.stop.clone());

@@ -25,7 +25,7 @@ pub const RELAY_EVERY: Duration = Duration::from_secs(2);
 /// Who is typing where. Cheap to clone.
 #[derive(Clone)]
 pub struct TypingIndicators {
-    core: Core,
+    core: Arc<Core>,
     // std Mutex: never held across an await.
     active: Arc<Mutex<HashMap<(ConnectionId, ConversationKey), Indicator>>>,
 }
@@ -40,7 +40,7 @@ struct Indicator {
 }
 
 impl TypingIndicators {
-    pub(super) fn new(core: Core) -> Self {
+    pub(super) fn new(core: Arc<Core>) -> Self {
         Self { core, active: Arc::default() }
     }
 

@@ -86,8 +86,10 @@ pub trait Store:
     /// Errors: `MessageNotFound` when the range names a message that is not of this conversation (one that is deleted still counts).
     async fn messages(&self, query: MessageQuery) -> Result<Messages>;
 
-    /// How many messages `viewer` may see, counting no further than `cap`.
-    async fn count_messages(&self, conversation: &ConversationHandle, viewer: &str, cap: u64) -> Result<u64>;
+    /// How many messages `viewer` may see, counting no further than `cap`; with `before`, a message of the conversation, of those older than it.
+    ///
+    /// Errors: `MessageNotFound` when `before` is not of this conversation.
+    async fn count_messages(&self, conversation: &ConversationHandle, viewer: &str, before: Option<MessageId>, cap: u64) -> Result<u64>;
 
     /// Marks messages addressed to `reader` as read, from sent or delivered only, and makes the unread count right again.
     ///

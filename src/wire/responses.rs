@@ -1,5 +1,7 @@
 //! What the server answers: the same objects in acks, events and REST bodies.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -98,16 +100,18 @@ impl ChangeView {
 /// A message that was sent.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Sent")]
-pub struct SendBody<'a> {
-    message: MessageView<'a>,
+pub struct SendBody {
+    #[schemars(with = "MessageView")]
+    message: Arc<RawValue>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     duplicate: bool,
 }
 
-impl<'a> SendBody<'a> {
-    /// The stored message, and whether it had been sent before.
-    pub fn new(sent: &'a SentMessage) -> Self {
-        Self { message: MessageView::new(&sent.message, &sent.spelling), duplicate: !sent.fresh }
+impl SendBody {
+    /// The stored message, as the events said it, and whether it had been sent before.
+    pub fn new(sent: &SentMessage) -> Result<Self> {
+        let message = sent.message.json(&sent.spelling).map_err(Error::internal)?;
+        Ok(Self { message, duplicate: !sent.fresh })
     }
 }
 

@@ -150,7 +150,7 @@ pub(super) struct Settled(mpsc::Sender<(CallId, Notices)>);
 
 impl Settled {
     /// Starts the task that writes.
-    pub fn start(core: &Core, live: Arc<LiveCalls>) -> Self {
+    pub fn start(core: &Arc<Core>, live: Arc<LiveCalls>) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE_LEN);
         core.tasks.spawn(write(core.clone(), live, receiver));
         Self(sender)
@@ -178,7 +178,7 @@ async fn take_off(core: &Core, settled: &[(CallId, Notices)]) -> Result<()> {
     }
 }
 
-async fn write(core: Core, live: Arc<LiveCalls>, mut receiver: mpsc::Receiver<(CallId, Notices)>) {
+async fn write(core: Arc<Core>, live: Arc<LiveCalls>, mut receiver: mpsc::Receiver<(CallId, Notices)>) {
     loop {
         let batch = batches::next(&core, &mut receiver, BATCH, LINGER).await;
         if batch.is_empty() {

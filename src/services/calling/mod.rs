@@ -68,7 +68,7 @@ impl Default for CallRules {
 pub struct Calling(Arc<Inner>);
 
 struct Inner {
-    core: Core,
+    core: Arc<Core>,
     messaging: Messaging,
     profiles: Profiles,
     presence: PresenceBook,
@@ -139,7 +139,14 @@ pub enum BareOutcome {
 }
 
 impl Calling {
-    pub(super) fn start(core: Core, messaging: Messaging, profiles: Profiles, presence: PresenceBook, guard: Guard, push: Push) -> Self {
+    pub(super) fn start(
+        core: Arc<Core>,
+        messaging: Messaging,
+        profiles: Profiles,
+        presence: PresenceBook,
+        guard: Guard,
+        push: Push,
+    ) -> Self {
         let live = Arc::new(LiveCalls::new(core.bus.clone()));
         let settled = Settled::start(&core, Arc::clone(&live));
         let this = Self(Arc::new(Inner { core, messaging, profiles, presence, guard, live, settled, push }));

@@ -73,7 +73,7 @@ impl Wanted {
 pub struct PresenceChanges(Arc<Inner>);
 
 struct Inner {
-    core: Core,
+    core: Arc<Core>,
     guard: Guard,
     profiles: Profiles,
     push: Push,
@@ -147,7 +147,7 @@ impl Table {
 }
 
 impl PresenceChanges {
-    pub(super) fn start(core: &Core, guard: Guard, profiles: Profiles, push: Push) -> Self {
+    pub(super) fn start(core: &Arc<Core>, guard: Guard, profiles: Profiles, push: Push) -> Self {
         let partners = Cache::builder().max_capacity(PARTNERS_KNOWN).time_to_live(PARTNERS_KNOWN_FOR).build();
         let this = Self(Arc::new(Inner { core: core.clone(), guard, profiles, push, table: Mutex::default(), partners }));
         let (follower, stop) = (this.clone(), core.stop.clone());

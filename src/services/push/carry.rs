@@ -1,6 +1,7 @@
 //! Carrying out one entry: to which devices, with which words, and what follows from the answers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -36,7 +37,7 @@ const NOTED_AFTER: Duration = Duration::from_millis(50);
 
 /// Sends what entries say.
 pub(super) struct Carrier {
-    pub core: Core,
+    pub core: Arc<Core>,
     pub outside: Outside,
     pub stopped: Stopped,
     /// Told which calls a phone was told of.

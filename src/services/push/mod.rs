@@ -90,7 +90,7 @@ impl fmt::Debug for PushRules {
 /// Tells the outside. Costs nothing where the settings name nobody to tell. Cheap to clone.
 #[derive(Clone)]
 pub struct Push {
-    core: Core,
+    core: Arc<Core>,
     limits: Limits,
     running: Option<Running>,
 }
@@ -145,7 +145,7 @@ impl Drop for Watching<'_> {
 
 /// What the outbox asks.
 struct Teller {
-    core: Core,
+    core: Arc<Core>,
     presence: PresenceBook,
     stopped: Stopped,
     carrier: Carrier,
@@ -153,7 +153,7 @@ struct Teller {
 
 impl Push {
     /// Starts telling, if there is anybody to tell. What is returned beside it are calls a phone was told of: they ring.
-    pub(super) fn start(core: &Core, presence: PresenceBook, limits: Limits) -> (Self, mpsc::Receiver<CallId>) {
+    pub(super) fn start(core: &Arc<Core>, presence: PresenceBook, limits: Limits) -> (Self, mpsc::Receiver<CallId>) {
         let (rang, rings) = mpsc::channel(4096);
         let outside = core.rules.push.outside.clone();
         if outside.is_empty() {

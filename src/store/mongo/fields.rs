@@ -3,6 +3,8 @@
 //! Numbers are taken as int32, int64 or double; ids as text or ObjectId; `null` is the same as absent. Anything else that does not
 //! fit is an error that names the document, because a message silently left out is worse than one that cannot be shown.
 
+use std::borrow::Cow;
+
 use bson::oid::ObjectId;
 use bson::{Bson, Document, RawBsonRef, RawDocument};
 
@@ -30,8 +32,12 @@ pub(super) type RawField<'a> = (&'a str, RawBsonRef<'a>);
 /// The fields of a document in bytes, to be handed to [`Fields::of_raw`]. Errors: `Internal` when it is no BSON.
 pub(super) fn raw_fields<'a>(collection: &'static str, document: &'a RawDocument) -> Result<Vec<RawField<'a>>> {
     let field = |field: bson::error::Result<(&'a bson::raw::CStr, RawBsonRef<'a>)>| field.map(|(name, value)| (name.as_str(), value));
-    let fields = document.iter().map(field).collect::<Result<_, _>>();
-    fields.map_err(|e| Error::internal(format!("{collection}: a document cannot be read: {e}")))
+    // As many as a message has; the iterator does not say how many come.
+    let mut fields = Vec::with_capacity(32);
+    for next in document.iter().map(field) {
+        fields.push(next.map_err(|e| Error::internal(format!("{collection}: a document cannot be read: {e}")))?);
+    }
+    Ok(fields)
 }
 
 /// A value that is no list and no document.
@@ -76,10 +82,10 @@ impl<'a> Scalar<'a> {
     }
 
     /// A text, or the hex of an ObjectId.
-    fn into_text(self) -> Option<String> {
+    fn into_text(self) -> Option<Cow<'a, str>> {
         match self {
-            Self::Text(text) => Some(text.to_owned()),
-            Self::ObjectId(id) => Some(id.to_hex()),
+            Self::Text(text) => Some(Cow::Borrowed(text)),
+            Self::ObjectId(id) => Some(Cow::Owned(id.to_hex())),
             _ => None,
         }
     }
@@ -152,14 +158,25 @@ impl<'a> Fields<'a> {
         Error::internal(format!("{} {}: the field {name} {why}", self.collection, self.id))
     }
 
+    /// A text, or the hex of an ObjectId, to look at.
+    fn look_at(self, name: &str) -> Result<Option<Cow<'a, str>>> {
+        self.scalar(name).map(|value| value.into_text().ok_or_else(|| self.wrong(name, "is no text"))).transpose()
+    }
+
+    /// A word that `parse` knows; an empty one says nothing. Errors: `why`, when it knows it not.
+    pub(super) fn find_word<T>(self, name: &str, parse: impl FnOnce(&str) -> Option<T>, why: &str) -> Result<Option<T>> {
+        let word = self.look_at(name)?.filter(|word| !word.is_empty());
+        word.map(|word| parse(&word).ok_or_else(|| self.wrong(name, why))).transpose()
+    }
+
     /// A text, or the hex of an ObjectId.
     pub(super) fn find_text(self, name: &str) -> Result<Option<String>> {
-        self.scalar(name).map(|value| value.into_text().ok_or_else(|| self.wrong(name, "is no text"))).transpose()
+        Ok(self.look_at(name)?.map(Cow::into_owned))
     }
 
     /// The same, where an empty text says nothing.
     pub(super) fn find_filled(self, name: &str) -> Result<Option<String>> {
-        Ok(self.find_text(name)?.filter(|text| !text.is_empty()))
+        Ok(self.look_at(name)?.filter(|text| !text.is_empty()).map(Cow::into_owned))
     }
 
     pub(super) fn text(self, name: &str) -> Result<String> {
@@ -241,7 +258,7 @@ impl<'a> Fields<'a> {
     /// The texts of an array.
     pub(super) fn texts(self, name: &str) -> Result<Vec<String>> {
         let text = |value: Option<Scalar<'_>>| {
-            value.and_then(Scalar::into_text).ok_or_else(|| self.wrong(name, "holds something that is no text"))
+            value.and_then(Scalar::into_text).map(Cow::into_owned).ok_or_else(|| self.wrong(name, "holds something that is no text"))
         };
         let Source::Raw(fields) = self.document else {
             return self.elements(name)?.iter().map(|value| text(Scalar::of(value))).collect();
@@ -257,16 +274,14 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn find_kind(self, name: &str) -> Result<Option<ParticipantKind>> {
-        let Some(word) = self.find_filled(name)? else {
-            return Ok(None);
-        };
-        ParticipantKind::parse(&word).map(Some).ok_or_else(|| self.wrong(name, "is no kind of participant"))
+        self.find_word(name, ParticipantKind::parse, "is no kind of participant")
     }
 
     /// A person written as two fields.
     pub(super) fn participant(self, kind: &str, id: &str) -> Result<Participant> {
         let kind = self.find_kind(kind)?.ok_or_else(|| self.wrong(kind, "is missing"))?;
-        Ok(Participant::stored(kind, self.text(id)?))
+        let id = self.look_at(id)?.ok_or_else(|| self.wrong(id, "is missing"))?;
+        Ok(Participant::stored(kind, &*id))
     }
 }
 

@@ -108,10 +108,7 @@ pub(super) fn read_raw(document: &RawDocument, conversation: &ConversationHandle
 fn read_fields(fields: Fields<'_>, conversation: &ConversationHandle) -> Result<Message> {
     let created_at = created_at(fields)?;
     let is_deleted = fields.find_flag("isDeleted")?.unwrap_or(false);
-    let message_type = match fields.find_filled("messageType")? {
-        Some(word) => MessageType::parse(&word).ok_or_else(|| fields.wrong("messageType", "is no kind of message"))?,
-        None => MessageType::Text,
-    };
+    let message_type = fields.find_word("messageType", MessageType::parse, "is no kind of message")?.unwrap_or(MessageType::Text);
     let media = Media {
         url: fields.find_filled("mediaUrl")?,
         size_bytes: fields.find_whole("mediaSize")?,
@@ -161,10 +158,7 @@ fn created_at(fields: Fields<'_>) -> Result<Timestamp> {
 }
 
 fn status(fields: Fields<'_>) -> Result<MessageStatus> {
-    let Some(word) = fields.find_filled("status")? else {
-        return Ok(MessageStatus::Sent);
-    };
-    MessageStatus::parse(&word).ok_or_else(|| fields.wrong("status", "is none we know"))
+    Ok(fields.find_word("status", MessageStatus::parse, "is none we know")?.unwrap_or(MessageStatus::Sent))
 }
 
 fn call(fields: Fields<'_>) -> Result<Option<CallLog>> {

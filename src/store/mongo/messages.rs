@@ -131,12 +131,22 @@ impl Engine {
         }
     }
 
-    pub(super) async fn count_messages(&self, conversation: &ConversationHandle, viewer: &str, cap: u64) -> Result<u64> {
+    pub(super) async fn count_messages(
+        &self,
+        conversation: &ConversationHandle,
+        viewer: &str,
+        before: Option<MessageId>,
+        cap: u64,
+    ) -> Result<u64> {
         // To the database a limit of zero is no limit.
         if cap == 0 {
             return Ok(0);
         }
-        let count = self.messages.count_documents(visible_to(conversation, viewer)).limit(cap);
+        let mut filter = visible_to(conversation, viewer);
+        if let Some(id) = before {
+            filter.extend(earlier("createdAt", self.place_of(conversation, id).await?, id.into()));
+        }
+        let count = self.messages.count_documents(filter).limit(cap);
         self.ask("counting messages of conversation", &conversation.key, count).await
     }
 

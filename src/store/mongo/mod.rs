@@ -126,9 +126,9 @@ impl Store for MongoStore {
         self.engine.page_of_messages(query).await
     }
 
-    async fn count_messages(&self, conversation: &ConversationHandle, viewer: &str, cap: u64) -> Result<u64> {
+    async fn count_messages(&self, conversation: &ConversationHandle, viewer: &str, before: Option<MessageId>, cap: u64) -> Result<u64> {
         self.engine.check_open()?;
-        self.engine.count_messages(conversation, viewer, cap).await
+        self.engine.count_messages(conversation, viewer, before, cap).await
     }
 
     fn mark_read(&self, mark: MarkRead) -> Pending<ReadMarks> {

@@ -2,7 +2,7 @@
 //!
 //! One clock makes ids and times of this file, so the order by id *is* the order `(createdAt, _id)`, and the table is already in it.
 
-use rusqlite::{Connection, Params, params};
+use rusqlite::{Connection, Params, Row, params};
 
 use super::conversations;
 use super::rows::{self, message_columns, sql_count};
@@ -163,11 +163,27 @@ pub(super) fn page(connection: &Connection, query: &MessageQuery) -> Result<Mess
     Ok(Messages { items, has_more, late: 0 })
 }
 
-/// How many messages a viewer may see, up to `cap`.
-pub(super) fn count(connection: &Connection, conversation: ConversationId, viewer: &str, cap: u64) -> Result<u64> {
-    let count = connection
-        .prepare_cached(concat!("SELECT count(*) FROM (SELECT 1 FROM message WHERE ", visible!(), " LIMIT ?3)"))?
-        .query_row(params![conversation.bytes(), viewer, sql_count(cap)], |row| row.get::<_, u32>(0))?;
+/// How many messages a viewer may see, of all or of those before one, up to `cap`.
+pub(super) fn count(
+    connection: &Connection,
+    conversation: ConversationId,
+    viewer: &str,
+    before: Option<MessageId>,
+    cap: u64,
+) -> Result<u64> {
+    let first = |row: &Row<'_>| row.get::<_, u32>(0);
+    let (id, cap) = (conversation.bytes(), sql_count(cap));
+    let count = match before {
+        None => connection
+            .prepare_cached(concat!("SELECT count(*) FROM (SELECT 1 FROM message WHERE ", visible!(), " LIMIT ?3)"))?
+            .query_row(params![id, viewer, cap], first)?,
+        Some(before) => {
+            require_in(connection, conversation, before)?;
+            connection
+                .prepare_cached(concat!("SELECT count(*) FROM (SELECT 1 FROM message WHERE ", visible!(), " AND id < ?4 LIMIT ?3)"))?
+                .query_row(params![id, viewer, cap, before.bytes()], first)?
+        }
+    };
     Ok(u64::from(count))
 }
 

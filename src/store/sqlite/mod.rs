@@ -243,9 +243,9 @@ impl Store for SqliteStore {
         self.readers.ask(move |connection| messages::page(connection, &query)).await
     }
 
-    async fn count_messages(&self, conversation: &ConversationHandle, viewer: &str, cap: u64) -> Result<u64> {
+    async fn count_messages(&self, conversation: &ConversationHandle, viewer: &str, before: Option<MessageId>, cap: u64) -> Result<u64> {
         let (id, viewer) = (conversation.id, viewer.to_owned());
-        self.readers.ask(move |connection| messages::count(connection, id, &viewer, cap)).await
+        self.readers.ask(move |connection| messages::count(connection, id, &viewer, before, cap)).await
     }
 
     fn mark_read(&self, mark: MarkRead) -> Pending<ReadMarks> {

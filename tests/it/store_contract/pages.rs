@@ -84,8 +84,24 @@ async fn counting_stops_at_the_cap_and_leaves_out_what_the_viewer_may_not_see(st
     let (viewer, other) = (user("u1"), astrologer("a1"));
     store.hide_message(delete(&conversation, &messages[0], &viewer)).await.unwrap();
     store.delete_message(delete(&conversation, &messages[1], &viewer)).await.unwrap();
-    for (person, cap, expected) in [(&viewer, 100, 8), (&viewer, 8, 8), (&viewer, 5, 5), (&other, 100, 9)] {
-        let count = store.count_messages(&conversation.handle, &conversation.person_key(person), cap).await.unwrap();
-        assert_eq!(count, expected, "{person} up to {cap}");
+    // The fifth has four before it, of which one sees two and the other three.
+    let fifth = Some(messages[4].id);
+    let cases = [
+        (&viewer, None, 100, 8),
+        (&viewer, None, 8, 8),
+        (&viewer, None, 5, 5),
+        (&other, None, 100, 9),
+        (&viewer, fifth, 100, 2),
+        (&other, fifth, 100, 3),
+        (&other, fifth, 1, 1),
+        (&other, fifth, 0, 0),
+        (&other, Some(messages[1].id), 100, 1),
+    ];
+    for (person, before, cap, expected) in cases {
+        let count = store.count_messages(&conversation.handle, &conversation.person_key(person), before, cap).await.unwrap();
+        assert_eq!(count, expected, "{person} before {before:?} up to {cap}");
     }
+    let stranger = open(&store, &user("u2"), &astrologer("a1")).await;
+    let elsewhere = store.count_messages(&stranger.handle, &stranger.person_key(&other), fifth, 100).await;
+    assert_eq!(elsewhere.unwrap_err().code(), "MESSAGE_NOT_FOUND");
 }

@@ -413,8 +413,8 @@ impl Store for Watched {
         hand_on!(self.messages(query))
     }
 
-    async fn count_messages(&self, conversation: &ConversationHandle, viewer: &str, cap: u64) -> Result<u64> {
-        hand_on!(self.count_messages(conversation, viewer, cap))
+    async fn count_messages(&self, conversation: &ConversationHandle, viewer: &str, before: Option<MessageId>, cap: u64) -> Result<u64> {
+        hand_on!(self.count_messages(conversation, viewer, before, cap))
     }
 
     fn mark_read(&self, mark: MarkRead) -> Pending<ReadMarks> {
