@@ -18,11 +18,12 @@ use crate::store::inbox::{ConversationPlace, MAX_PLACES, MissedCalls};
 use crate::store::{CallQuery, Lookup, Which};
 
 use super::Core;
+use super::addressing::Recipient;
 use super::calling::{Calling, InitiateCall, OfferedCall};
 use super::conversations::{Named, message_id};
 use super::guard::Guard;
 use super::limits::Limited;
-use super::messaging::{Messaging, ReadMessages, Recipient, SendMessage};
+use super::messaging::{Messaging, ReadMessages, SendMessage};
 use super::permissions::{Operation, Standing};
 use super::presence_changes::PresenceChanges;
 use super::profiles::Profiles;

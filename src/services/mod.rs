@@ -1,5 +1,6 @@
 //! The rules. No socket, no HTTP and no database type appears here; a service asks the store, then delivery.
 
+pub mod addressing;
 pub mod analytics;
 pub mod attachments;
 pub mod audit;
