@@ -120,7 +120,13 @@ impl App {
         handlers::register(&io, Handlers { services: services.clone(), verifier: verifier.clone(), links: links.clone(), wire });
 
         let proxies = TrustedProxies::new(config.trusted_proxies.clone());
+        let entrance = {
+            let sockets = sockets.clone();
+            // It is refused by being dropped; what the library would refuse did not get here.
+            move |stream, request| drop(hyper::service::Service::call(&sockets, (stream, request)))
+        };
         let gate = Gate {
+            entrance: Arc::new(entrance),
             links: links.clone(),
             draining: Arc::clone(&draining),
             origins: match &config.cors {

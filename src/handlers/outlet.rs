@@ -28,6 +28,16 @@ impl SocketOutlet {
         Self(Arc::new(Inner { socket: Mutex::new(None), links, session, first_link, later_link: OnceLock::new() }))
     }
 
+    /// See [`Link::cork`]. Nothing for who polls, whose connection may be another's too.
+    pub fn cork(&self) {
+        self.0.first_link.iter().for_each(|link| link.cork());
+    }
+
+    /// See [`Link::uncork`].
+    pub fn uncork(&self) {
+        self.0.first_link.iter().for_each(|link| link.uncork());
+    }
+
     pub fn attach(&self, socket: SocketRef) {
         *self.0.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
     }

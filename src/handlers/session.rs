@@ -57,11 +57,14 @@ impl Session {
             expected: Mutex::new(expected),
         });
         socket.extensions.insert(Arc::clone(&session));
+        // Until `open`, which greets: CONNECT leaves with the greeting.
+        session.outlet.cork();
         session
     }
 
     /// Greets the client, puts it into its personal room, and starts on the events that are waiting already.
     pub(super) fn open(self: &Arc<Self>, socket: SocketRef) {
+        self.outlet.uncork();
         let id = socket.id.to_string();
         let address = address(&socket).map(tracing::field::display);
         self.outlet.attach(socket);

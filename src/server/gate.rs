@@ -19,9 +19,12 @@ use crate::rest;
 use crate::transport::{ClientAddress, Link, Links, TrustedProxies, engine_query};
 
 use super::handshakes::HandshakeRate;
+use super::websockets::{Entrance, Opening};
 
 /// State of the gate.
 pub struct Gate {
+    /// Where websockets go that begin a session.
+    pub entrance: Entrance,
     /// The connections of all sessions.
     pub links: Links,
     /// Set once the server goes down.
@@ -96,7 +99,13 @@ impl Gate {
         let session = engine_query(request.uri(), "sid").map(str::to_owned);
         let link = request.extensions().get::<Arc<Link>>().cloned();
         let polling = request.method() == Method::GET && engine_query(request.uri(), "transport") == Some("polling");
-        let (Some(session), Some(link)) = (session, link) else { return next.run(lightened(request)).await };
+        let (Some(session), Some(link)) = (session, link) else {
+            let mut request = lightened(request);
+            return match Opening::of(&mut request) {
+                Some(opening) => opening.answer(request, &self.entrance),
+                None => next.run(request).await,
+            };
+        };
         // A poll hangs until there is something to say, so its connection is noted while it hangs, and no longer: a client
         // that goes away meanwhile ends this future here.
         let _hanging = polling.then(|| self.links.note_poll(&session, &link));

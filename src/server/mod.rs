@@ -2,6 +2,7 @@
 
 pub mod gate;
 pub mod handshakes;
+pub mod websockets;
 
 use std::convert::Infallible;
 use std::io;

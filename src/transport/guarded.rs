@@ -1,11 +1,13 @@
-//! A TCP stream that fails when it was cut, or when the peer takes nothing for too long.
+//! A TCP stream that fails when it was cut, or when the peer takes nothing for too long, and that can keep back what goes with what
+//! follows.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use hyper::body::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
@@ -15,6 +17,8 @@ use super::places::Place;
 
 /// How long a peer may leave a write pending before its connection is given up.
 pub const WRITE_STALL: Duration = Duration::from_secs(10);
+/// Bytes kept back at most; more leave although the link is corked.
+const KEPT_BACK: usize = 4 * 1024;
 
 /// The stream of one accepted connection.
 pub struct GuardedIo {
@@ -23,12 +27,47 @@ pub struct GuardedIo {
     // Here and not beside the HTTP connection: an upgraded stream outlives that.
     _place: Place,
     stalled: Option<Pin<Box<Sleep>>>,
+    /// What was written while the link was corked.
+    kept_back: Vec<u8>,
+    /// What was read before the stream came to whoever reads it now.
+    unread: Option<Box<Bytes>>,
 }
 
 impl GuardedIo {
     /// Guards `stream`; cutting `link` makes every later read and write fail. `place` is given back when the stream is dropped.
     pub fn new(stream: TcpStream, link: Arc<Link>, place: Place) -> Self {
-        Self { stream, link, _place: place, stalled: None }
+        Self { stream, link, _place: place, stalled: None, kept_back: Vec::new(), unread: None }
+    }
+
+    /// Gives back what was read too much; it is read again first.
+    pub fn unread(&mut self, bytes: Bytes) {
+        self.unread = (!bytes.is_empty()).then(|| Box::new(bytes));
+    }
+
+    /// Writes or keeps back. The outcome counts the bytes of `buf` alone.
+    fn poll_write_behind(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.link.is_corked() && self.kept_back.len() + buf.len() <= KEPT_BACK {
+            self.kept_back.extend_from_slice(buf);
+            return Poll::Ready(Ok(buf.len()));
+        }
+        while !self.kept_back.is_empty() {
+            let both = [IoSlice::new(&self.kept_back), IoSlice::new(buf)];
+            let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &both))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let kept_back = self.kept_back.len();
+            if written < kept_back {
+                self.kept_back.drain(..written);
+                continue;
+            }
+            // Seldom needed again.
+            self.kept_back = Vec::new();
+            if written > kept_back {
+                return Poll::Ready(Ok(written - kept_back));
+            }
+        }
+        if buf.is_empty() { Poll::Ready(Ok(0)) } else { Pin::new(&mut self.stream).poll_write(cx, buf) }
     }
 
     fn note_written(&self, outcome: &Poll<io::Result<usize>>) {
@@ -73,6 +112,14 @@ impl AsyncRead for GuardedIo {
         if this.link.is_cut() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
+        if let Some(unread) = &mut this.unread {
+            let now = unread.split_to(unread.len().min(buf.remaining()));
+            buf.put_slice(&now);
+            if unread.is_empty() {
+                this.unread = None;
+            }
+            return Poll::Ready(Ok(()));
+        }
         let outcome = Pin::new(&mut this.stream).poll_read(cx, buf);
         if outcome.is_pending() && this.link.poll_cut_for_reader(cx) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
@@ -87,7 +134,7 @@ impl AsyncWrite for GuardedIo {
         if this.link.is_cut() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        let outcome = Pin::new(&mut this.stream).poll_write(cx, buf);
+        let outcome = this.poll_write_behind(cx, buf);
         this.note_written(&outcome);
         this.guard_write(outcome, cx)
     }
@@ -97,7 +144,11 @@ impl AsyncWrite for GuardedIo {
         if this.link.is_cut() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        let outcome = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        let outcome = if this.kept_back.is_empty() && !this.link.is_corked() {
+            Pin::new(&mut this.stream).poll_write_vectored(cx, bufs)
+        } else {
+            this.poll_write_behind(cx, bufs.iter().find(|buf| !buf.is_empty()).map_or(&[], |buf| buf))
+        };
         this.note_written(&outcome);
         this.guard_write(outcome, cx)
     }
@@ -108,13 +159,116 @@ impl AsyncWrite for GuardedIo {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let outcome = Pin::new(&mut this.stream).poll_flush(cx);
+        // What is kept back leaves with what comes next; nothing below has a buffer.
+        let outcome = if this.link.is_corked() { Poll::Ready(Ok(0)) } else { this.poll_write_behind(cx, &[]) };
+        let outcome = outcome.map_ok(drop);
         this.guard_write(outcome, cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let outcome = Pin::new(&mut this.stream).poll_shutdown(cx);
+        this.link.uncork();
+        let outcome = match this.poll_write_behind(cx, &[]) {
+            Poll::Ready(Ok(_)) => Pin::new(&mut this.stream).poll_shutdown(cx),
+            other => other.map_ok(drop),
+        };
         this.guard_write(outcome, cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use crate::transport::{Admission, Places};
+
+    /// A guarded stream, its link, and the other end.
+    async fn pair() -> (GuardedIo, Arc<Link>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let far = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("listening");
+        let (stream, peer) = listener.accept().await.expect("a connection");
+        let Admission::Seated(place) = Places::new(1, 1).take(None) else { panic!("there is room") };
+        let link = Link::new(peer);
+        (GuardedIo::new(stream, Arc::clone(&link), place), link, far)
+    }
+
+    async fn heard(far: &mut TcpStream) -> String {
+        let mut bytes = [0; 16 * 1024];
+        let count = far.read(&mut bytes).await.expect("heard");
+        String::from_utf8_lossy(&bytes[..count]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn what_is_written_under_a_cork_leaves_in_one_piece_with_what_is_written_next() {
+        let (mut near, link, mut far) = pair().await;
+        link.cork();
+        near.write_all(b"answer, ").await.expect("kept back");
+        near.write_all(b"session, ").await.expect("kept back");
+        near.flush().await.expect("nothing to do");
+        let nothing = tokio::time::timeout(Duration::from_millis(50), far.readable()).await;
+        assert!(nothing.is_err(), "nothing has left");
+        link.uncork();
+        assert_eq!(near.write(b"greeting").await.expect("written"), "greeting".len());
+        assert_eq!(heard(&mut far).await, "answer, session, greeting");
+        near.write_all(b"more").await.expect("written");
+        assert_eq!(heard(&mut far).await, "more");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_lost_when_no_more_follows_or_too_much_does() {
+        let (mut near, link, mut far) = pair().await;
+        link.cork();
+        near.write_all(b"alone").await.expect("kept back");
+        link.uncork();
+        near.flush().await.expect("written");
+        assert_eq!(heard(&mut far).await, "alone");
+
+        link.cork();
+        near.write_all(b"small ").await.expect("kept back");
+        near.write_all(&[b'x'; KEPT_BACK]).await.expect("written");
+        assert_eq!(heard(&mut far).await.len(), "small ".len() + KEPT_BACK, "a cork does not hold that much");
+
+        near.write_all(b"last").await.expect("kept back");
+        near.shutdown().await.expect("closed");
+        assert_eq!(heard(&mut far).await, "last");
+        assert_eq!(heard(&mut far).await, "", "the end");
+    }
+
+    #[tokio::test]
+    async fn what_was_kept_back_and_what_follows_arrive_whole_at_a_slow_reader() {
+        let (mut near, link, mut far) = pair().await;
+        let said = vec![b'y'; 8 << 20];
+        let reader = tokio::spawn(async move {
+            let (mut all, mut bytes) = (Vec::new(), [0; 1000]);
+            while let Ok(count @ 1..) = far.read(&mut bytes).await {
+                all.extend_from_slice(&bytes[..count]);
+            }
+            all
+        });
+        link.cork();
+        near.write_all(b"first ").await.expect("kept back");
+        link.uncork();
+        near.write_all(&said).await.expect("written");
+        near.shutdown().await.expect("closed");
+        assert_eq!(reader.await.expect("read"), [b"first ".as_slice(), &said].concat());
+    }
+
+    #[tokio::test]
+    async fn what_was_read_too_much_is_read_again_first() {
+        let (mut near, _link, mut far) = pair().await;
+        near.unread(Bytes::from_static(b"early"));
+        far.write_all(b"later").await.expect("written");
+        let mut bytes = [0; 3];
+        near.read_exact(&mut bytes).await.expect("read");
+        assert_eq!(&bytes, b"ear");
+        let mut bytes = [0; 7];
+        near.read_exact(&mut bytes).await.expect("read");
+        assert_eq!(&bytes, b"lylater");
+        near.unread(Bytes::new());
+        drop(far);
+        assert_eq!(near.read(&mut bytes).await.expect("the end"), 0);
     }
 }

@@ -31,6 +31,7 @@ const STALLED: Duration = Duration::from_secs(2);
 pub struct Link {
     peer: SocketAddr,
     cut: AtomicBool,
+    corked: AtomicBool,
     // Reading and writing happen in different tasks after an upgrade; each has a waker of its own. No cancellation token: every read and
     // write asks, and it would take two locks each time.
     reader: AtomicWaker,
@@ -51,6 +52,7 @@ impl Link {
         Arc::new(Self {
             peer,
             cut: AtomicBool::new(false),
+            corked: AtomicBool::new(false),
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
             websocket: OnceLock::new(),
@@ -77,6 +79,21 @@ impl Link {
     /// Whether it was cut.
     pub fn is_cut(&self) -> bool {
         self.cut.load(Ordering::SeqCst)
+    }
+
+    /// Keeps back what is written from now on until [`Link::uncork`], and then until something more is written, so that both leave in one
+    /// packet of the network. Only for a moment after which something more is certain to be written.
+    pub fn cork(&self) {
+        self.corked.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends [`Link::cork`]: what is written next leaves, behind what was kept back.
+    pub fn uncork(&self) {
+        self.corked.store(false, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_corked(&self) -> bool {
+        self.corked.load(Ordering::SeqCst)
     }
 
     /// So many more bytes wait to be written. False if so many wait already that the client is to be given up.

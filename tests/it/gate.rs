@@ -6,7 +6,7 @@ use samvad::delivery::{Delivery, SocketLimits};
 use samvad::models::{Participant, ParticipantKind};
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::client::{Client, Handshake, PATIENCE};
 use crate::support::http::{self, Answer, UPGRADE, connect_from, get, is_closed, local, masked_text, send};
@@ -278,6 +278,31 @@ fn admins_have_many_sockets_because_they_are_one_identity() {
     assert_eq!(closed(&users), [true, true, false, false]);
     assert!(admins[0].is_closed() && !admins[1..].iter().any(Recorder::is_closed));
     assert_eq!(delivery.connections(), 1_002);
+}
+
+#[tokio::test]
+async fn what_is_said_together_with_the_request_for_a_websocket_is_heard() {
+    let (server, _folder) = server(&[]).await;
+    let auth = json!({ "token": server.token(ParticipantKind::User, "u1") });
+    let headers: String = UPGRADE.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let request = format!("GET {WEBSOCKET} HTTP/1.1\r\nHost: samvad\r\n{headers}\r\n");
+    let mut stream = connect_from(local(2), &server.url).await;
+    stream.write_all(&[request.as_bytes(), &masked_text(&format!("40{auth}"))].concat()).await.expect("written");
+    let mut heard = Vec::new();
+    let greeted = async {
+        while !String::from_utf8_lossy(&heard).contains("\"connected\"") {
+            assert!(stream.read_buf(&mut heard).await.expect("heard") > 0, "the server closed");
+        }
+    };
+    tokio::time::timeout(PATIENCE, greeted).await.expect("greeted in time");
+    let heard = String::from_utf8_lossy(&heard);
+    let at = |what: &str| heard.find(what).unwrap_or_else(|| panic!("{what} is missing in {heard:?}"));
+    // The answer of RFC 6455, section 1.3, to this key.
+    assert!(heard.starts_with("HTTP/1.1 101 ") && heard.to_lowercase().contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="));
+    assert!(at("0{\"sid\"") < at("40{\"sid\"") && at("40{\"sid\"") < at("42[\"connected\""));
+    drop(stream);
+    until("he is gone", || server.services.core().delivery.connections() == 0).await;
+    server.stop().await;
 }
 
 /// Goes away in the middle of something, as a phone in a tunnel does; `how` says in the middle of what.
