@@ -323,8 +323,8 @@ fn serve(config: &Config) -> Result<(), String> {
         let app = App::new(config, verifier.clone(), store);
         let server = Server::bind(app, address).await.map_err(|e| format!("{address} cannot be listened on: {e}"))?;
         print!("{}", greeting(config, &verifier, server.address())?);
-        server.run(stop_signal()?).await;
-        Ok(())
+        // As a task: this thread is none of the runtime's workers, so each new connection would wake it, and it one of them.
+        tokio::spawn(server.run(stop_signal()?)).await.map_err(|e| format!("the server did not end in order: {e}"))
     });
     // While the runtime still carries what they are sent with.
     traces.end();
