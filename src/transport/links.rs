@@ -82,7 +82,8 @@ impl Link {
     }
 
     /// Keeps back what is written from now on until [`Link::uncork`], and then until something more is written, so that both leave in one
-    /// packet of the network. Only for a moment after which something more is certain to be written.
+    /// packet of the network. Only for a moment after which something more is written. If nothing is after all, because the client has left
+    /// in that moment, the next ping takes it along.
     pub fn cork(&self) {
         self.corked.store(true, Ordering::SeqCst);
     }
