@@ -23,6 +23,9 @@ const SELECT_WITHIN: Duration = Duration::from_secs(5);
 const AGREE_WITHIN: Duration = Duration::from_secs(5);
 /// Connections at most, unless the URI says otherwise: the lanes, their steps, and readers.
 const CONNECTIONS: u32 = 48;
+/// When a connection that a rush needed and nobody has used since is closed, unless the URI says otherwise: by itself the driver keeps it, with
+/// its buffers.
+const IDLE: Duration = Duration::from_secs(60);
 /// How long start-up waits for the first attempt to prepare.
 const PREPARE_WITHIN: Duration = Duration::from_secs(10);
 /// The pause between attempts to prepare doubles up to this.
@@ -46,6 +49,7 @@ pub(super) async fn connect(uri: &str, database: &str) -> Result<Arc<Engine>> {
     options.server_selection_timeout.get_or_insert(SELECT_WITHIN);
     options.connect_timeout.get_or_insert(SELECT_WITHIN);
     options.max_pool_size.get_or_insert(CONNECTIONS);
+    options.max_idle_time.get_or_insert(IDLE);
     let client = Client::with_options(options).map_err(|e| Error::invalid(format!("the MongoDB URI cannot be used: {e}")))?;
     Ok(Arc::new(Engine::new(client, database, concern_document(&concern))))
 }

@@ -35,8 +35,8 @@ const PAUSE: Duration = Duration::from_secs(5);
 const LOOK_BACK: Duration = Duration::from_secs(300);
 /// How long a node may have gone on after it was seen for the last time, with what its clock may be off.
 const LAST_WORDS: Duration = Duration::from_secs(60);
-/// No more messages are looked at.
-const LOOK_BACK_MESSAGES: i64 = 5_000;
+/// No more messages are looked at: several times what a fast node stores before it shows it.
+const LOOK_BACK_MESSAGES: i64 = 20_000;
 /// Messages read and shown at once.
 const SHOWN_AT_ONCE: usize = 100;
 
