@@ -40,7 +40,7 @@ use crate::transport::{Links, Places, TrustedProxies};
 /// The largest packet a client may send, alike on polling and websocket.
 pub const MAX_PACKET_BYTES: usize = 256 * 1024;
 /// Bytes of a websocket's read buffer, which is kept while nothing comes; a larger packet makes it grow.
-const READ_AT_ONCE: usize = 512;
+const READ_AT_ONCE: usize = 128;
 /// Packets waiting for one client; beyond it the connection is closed. Allocated in blocks as it fills.
 const MAX_BUFFERED_PACKETS: usize = 4096;
 

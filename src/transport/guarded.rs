@@ -2,6 +2,7 @@
 //! follows.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -19,6 +20,8 @@ use super::places::Place;
 pub const WRITE_STALL: Duration = Duration::from_secs(10);
 /// Bytes kept back at most; more leave although the link is corked.
 const KEPT_BACK: usize = 4 * 1024;
+/// Bytes read at once at least. The library keeps a small buffer for each websocket, and would ask the system twice for most messages.
+const AT_ONCE: usize = 4 * 1024;
 
 /// The stream of one accepted connection.
 pub struct GuardedIo {
@@ -29,7 +32,7 @@ pub struct GuardedIo {
     stalled: Option<Pin<Box<Sleep>>>,
     /// What was written while the link was corked.
     kept_back: Vec<u8>,
-    /// What was read before the stream came to whoever reads it now.
+    /// What was read already and is wanted next: before the stream came to whoever reads it now, or beyond what he had room for.
     unread: Option<Box<Bytes>>,
 }
 
@@ -40,8 +43,8 @@ impl GuardedIo {
     }
 
     /// Gives back what was read too much; it is read again first.
-    pub fn unread(&mut self, bytes: Bytes) {
-        self.unread = (!bytes.is_empty()).then(|| Box::new(bytes));
+    pub fn unread(&mut self, bytes: &[u8]) {
+        self.unread = (!bytes.is_empty()).then(|| Box::new(Bytes::copy_from_slice(bytes)));
     }
 
     /// Writes or keeps back. The outcome counts the bytes of `buf` alone.
@@ -68,6 +71,20 @@ impl GuardedIo {
             }
         }
         if buf.is_empty() { Poll::Ready(Ok(0)) } else { Pin::new(&mut self.stream).poll_write(cx, buf) }
+    }
+
+    /// Reads what there is, and keeps what `buf` has no room for.
+    fn poll_read_ahead(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if buf.remaining() >= AT_ONCE {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let mut bytes = [MaybeUninit::uninit(); AT_ONCE];
+        let mut bytes = ReadBuf::uninit(&mut bytes);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut bytes))?;
+        let (wanted, rest) = bytes.filled().split_at(bytes.filled().len().min(buf.remaining()));
+        buf.put_slice(wanted);
+        self.unread(rest);
+        Poll::Ready(Ok(()))
     }
 
     fn note_written(&self, outcome: &Poll<io::Result<usize>>) {
@@ -120,7 +137,7 @@ impl AsyncRead for GuardedIo {
             }
             return Poll::Ready(Ok(()));
         }
-        let outcome = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let outcome = this.poll_read_ahead(cx, buf);
         if outcome.is_pending() && this.link.poll_cut_for_reader(cx) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
@@ -259,7 +276,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_read_too_much_is_read_again_first() {
         let (mut near, _link, mut far) = pair().await;
-        near.unread(Bytes::from_static(b"early"));
+        near.unread(b"early");
         far.write_all(b"later").await.expect("written");
         let mut bytes = [0; 3];
         near.read_exact(&mut bytes).await.expect("read");
@@ -267,8 +284,27 @@ mod tests {
         let mut bytes = [0; 7];
         near.read_exact(&mut bytes).await.expect("read");
         assert_eq!(&bytes, b"lylater");
-        near.unread(Bytes::new());
+        near.unread(b"");
         drop(far);
         assert_eq!(near.read(&mut bytes).await.expect("the end"), 0);
+    }
+
+    #[tokio::test]
+    async fn a_small_buffer_gets_everything_in_order_and_nothing_twice() {
+        let (mut near, _link, mut far) = pair().await;
+        let said: Vec<u8> = (0..20_000_u32).flat_map(|n| n.to_be_bytes()).collect();
+        let copy = said.clone();
+        let writer = tokio::spawn(async move {
+            for piece in copy.chunks(1_717) {
+                far.write_all(piece).await.expect("written");
+                tokio::task::yield_now().await;
+            }
+        });
+        let (mut all, mut bytes, mut sizes) = (Vec::new(), [0; AT_ONCE * 2], [100, 1, 512, AT_ONCE * 2].into_iter().cycle());
+        while let Ok(count @ 1..) = near.read(&mut bytes[..sizes.next().expect("a cycle")]).await {
+            all.extend_from_slice(&bytes[..count]);
+        }
+        writer.await.expect("written");
+        assert!(all == said, "{} bytes of {}", all.len(), said.len());
     }
 }

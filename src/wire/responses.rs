@@ -13,6 +13,9 @@ use crate::services::history::{CatchUp, History, HistoryRequest};
 use crate::services::messaging::SentMessage;
 use crate::store::Change;
 
+/// Bytes of the answer to a message of usual length. Growing would cost more than writing.
+const USUAL_BODY: usize = 1024;
+
 /// A page of history as the client asked for it.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "HistoryPage")]
@@ -117,11 +120,17 @@ impl SendBody {
 
 /// `{"ok":true, …}` around the fields of `body`, which must be an object.
 pub fn ok_body<T: Serialize>(body: &T) -> Result<Box<RawValue>> {
-    let fields = serde_json::to_string(body).map_err(Error::internal)?;
-    let text = match fields.strip_prefix('{') {
-        Some("}") => r#"{"ok":true}"#.to_owned(),
-        Some(rest) => format!(r#"{{"ok":true,{rest}"#),
-        None => return Err(Error::internal("an answer is not an object")),
-    };
+    const OK: &[u8] = br#"{"ok":true"#;
+    let mut text = Vec::with_capacity(USUAL_BODY);
+    text.extend_from_slice(OK);
+    serde_json::to_writer(&mut text, body).map_err(Error::internal)?;
+    match &text[OK.len()..] {
+        b"{}" => {
+            text.remove(OK.len());
+        }
+        [b'{', ..] => text[OK.len()] = b',',
+        _ => return Err(Error::internal("an answer is not an object")),
+    }
+    let text = String::from_utf8(text).map_err(Error::internal)?;
     RawValue::from_string(text).map_err(Error::internal)
 }

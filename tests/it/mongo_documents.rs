@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bson::oid::ObjectId;
 use bson::{DateTime, Document, doc};
+use futures_util::TryStreamExt;
 use mongodb::IndexModel;
 use mongodb::options::IndexOptions;
 use samvad::error::Error;
@@ -738,6 +739,55 @@ async fn what_we_send_becomes_the_latest_whatever_another_program_showed_before(
         let sent = store.send_message(sent).await.expect("sent").message;
         let now = by_key(&store, conversation.key().as_str()).await;
         assert_eq!(now.last_message.expect("shown").message_id, Some(sent.id), "after {before}");
+    }
+    fixture.done(store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_bears_a_time_of_reading_is_read_whatever_its_status() {
+    let fixture = Fixture::new().await;
+    let (admin, staff) = (("admin", "admin"), ("astrologer", ASTROLOGER));
+    let mut marked = node_message(1, admin, staff, "marked");
+    marked.extend(doc! { "status": "delivered", "readAt": minute(2) });
+    let mut unmarked = node_message(2, admin, staff, "unmarked");
+    unmarked.insert("readAt", bson::Bson::Null);
+    fixture.insert("directconversations", [node_conversation(ObjectId::new(), &format!("admin_{ASTROLOGER}"))]).await;
+    fixture.insert("directmessages", [marked, unmarked]).await;
+    let store = fixture.store().await;
+    let conversation = by_key(&store, &format!("admin_{ASTROLOGER}")).await;
+    let statuses = async || history(&store, &conversation, &astrologer()).await.iter().map(|m| m.status).collect::<Vec<_>>();
+    assert_eq!(statuses().await, [MessageStatus::Read, MessageStatus::Sent]);
+    let read = store.mark_read(read_all(&conversation, &astrologer())).await.expect("marked");
+    assert_eq!((read.ids.len(), read.unread), (1, 0));
+    assert_eq!(statuses().await, [MessageStatus::Read, MessageStatus::Read]);
+    fixture.done(store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn marking_as_read_looks_at_what_is_unread_and_not_at_the_whole_conversation() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store().await;
+    let conversation = store.open_conversation(opening(&user(), &astrologer())).await.expect("opened").conversation;
+    for round in 0..3 {
+        let sends: Vec<_> = (0..100).map(|n| store.send_message(message(&conversation, &user(), &format!("{round} {n}")))).collect();
+        for sent in sends {
+            sent.await.expect("sent");
+        }
+        assert_eq!(store.mark_read(read_all(&conversation, &astrologer())).await.expect("marked").ids.len(), 100);
+    }
+    let sent = store.send_message(message(&conversation, &user(), "the last")).await.expect("sent").message;
+    assert_eq!(store.mark_delivered(&[(conversation.handle.clone(), sent.id)], at(61)).await.expect("marked"), [sent.id]);
+    fixture.database.run_command(doc! { "profile": 2 }).await.expect("every request is noted");
+    let read = store.mark_read(read_all(&conversation, &astrologer())).await.expect("marked");
+    assert_eq!(read.ids, [sent.id]);
+    fixture.database.run_command(doc! { "profile": 0 }).await.expect("no longer");
+    let noted = fixture.database.collection::<Document>("system.profile");
+    let of_messages = doc! { "ns": format!("{}.directmessages", fixture.database.name()), "docsExamined": { "$exists": true } };
+    let noted: Vec<Document> = noted.find(of_messages).await.expect("asked").try_collect().await.expect("read");
+    assert!(!noted.is_empty(), "reading looks for what is unread");
+    for request in noted {
+        let examined = request.get_i32("docsExamined").expect("a count");
+        assert!(examined <= 2, "{examined} documents were looked at by {request}");
     }
     fixture.done(store).await;
 }

@@ -179,7 +179,7 @@ impl Engine {
             0
         } else {
             // Only the index is read.
-            self.ask("counting documents of", self.database.name(), of.count_documents(doc! { "_id": ids(from, to) })).await?
+            self.count("counting documents of", self.database.name(), of, doc! { "_id": ids(from, to) }, None).await?
         };
         Ok(divide(from, to, count.div_ceil(COUNTED_AT_ONCE)))
     }

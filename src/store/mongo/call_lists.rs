@@ -35,8 +35,7 @@ impl Engine {
         let total = if query.count_up_to == 0 {
             0
         } else {
-            let count = self.calls.count_documents(of_person(&query, None)).limit(query.count_up_to);
-            self.ask("counting the calls of", &query.person, count).await?
+            self.count("counting the calls of", &query.person, &self.calls, of_person(&query, None), Some(query.count_up_to)).await?
         };
         Ok(Calls { items, has_more, total })
     }

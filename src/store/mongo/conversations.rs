@@ -152,7 +152,7 @@ impl Engine {
             .sort(doc! { "lastMessageAt": -1, "_id": -1 })
             .skip(page.skip.min(MAX_SKIP))
             .limit(i64::try_from(limit).unwrap_or(0) + 1);
-        let total = self.ask("counting the conversations of", person, self.conversations.count_documents(mine));
+        let total = self.count("counting the conversations of", person, &self.conversations, mine, None);
         let (mut found, total) = tokio::try_join!(self.collect("listing the conversations of", person, find), total)?;
         let has_more = found.len() > limit;
         found.truncate(limit);
@@ -227,8 +227,8 @@ impl Engine {
     }
 
     pub(super) async fn count_unread(&self, conversation: &ConversationHandle, reader: &Participant, reader_key: &str) -> Result<u64> {
-        let count = self.messages.count_documents(unread(conversation, reader, reader_key));
-        self.ask("counting what is unread in conversation", &conversation.key, count).await
+        let unread = unread(conversation, reader, reader_key);
+        self.count("counting what is unread in conversation", &conversation.key, &self.messages, unread, None).await
     }
 
     pub(super) async fn find_profile(&self, person: &Participant) -> Result<Option<Profile>> {

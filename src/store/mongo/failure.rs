@@ -39,7 +39,8 @@ pub(super) fn code(error: &DriverError) -> Option<i32> {
     }
 }
 
-fn is_passing(error: &DriverError) -> bool {
+/// Whether the same request may succeed a moment later.
+pub(super) fn is_passing(error: &DriverError) -> bool {
     if error.contains_label("RetryableWriteError") || error.contains_label("RetryableError") {
         return true;
     }

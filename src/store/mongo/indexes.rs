@@ -11,15 +11,13 @@ use tracing::{error, info};
 
 use super::engine::Engine;
 use super::failure::{self, failed, no_answer};
+use super::message_document::has_no_reader;
 use crate::error::Result;
-use crate::models::MessageStatus;
 
 /// Building on old data may take minutes; waiting for ever would hide a dead server.
 const BUILD_WITHIN: Duration = Duration::from_secs(600);
 /// The server has an index on these fields under another name or with other options.
 const CONFLICTS: [i32; 2] = [85, 86];
-/// The server cannot make such an index.
-const CANNOT_CREATE: i32 = 67;
 
 /// Makes what is missing.
 ///
@@ -28,7 +26,9 @@ pub(super) async fn ensure(engine: &Engine) -> Result<()> {
     let messages = &engine.messages;
     // History, `lastMessage` after a deletion.
     create(messages, doc! { "conversationId": 1, "createdAt": -1, "_id": -1 }, None).await?;
-    unread(messages).await?;
+    // What is unread. By the date and not by the status, which "delivered" changes: then that costs no look at any index.
+    let unread = IndexOptions::builder().partial_filter_expression(has_no_reader()).build();
+    create(messages, doc! { "conversationId": 1, "recipientType": 1 }, Some(unread)).await?;
     // Partial, because older documents have no such field and would all be equal.
     let once = IndexOptions::builder().unique(true).partial_filter_expression(doc! { "clientMessageId": { "$exists": true } }).build();
     create(messages, doc! { "senderType": 1, "senderId": 1, "clientMessageId": 1 }, Some(once)).await?;
@@ -74,20 +74,6 @@ pub(super) async fn ensure(engine: &Engine) -> Result<()> {
     create(outbox, doc! { "state": 1, "endedAt": 1 }, None).await?;
     let collapsing = IndexOptions::builder().partial_filter_expression(doc! { "collapse": { "$exists": true } }).build();
     create(outbox, doc! { "collapse": 1, "state": 1 }, Some(collapsing)).await
-}
-
-/// What is unread. The status is a condition of the index and no part of its keys, so that "delivered" costs no change of an index: half
-/// of what it would. MongoDB before 6.0 knows no such condition and gets the status into the keys.
-async fn unread(messages: &Collection<Document>) -> Result<()> {
-    let keys = doc! { "conversationId": 1, "recipientType": 1 };
-    let unread = doc! { "status": { "$in": [MessageStatus::Sent.as_str(), MessageStatus::Delivered.as_str()] } };
-    let options = IndexOptions::builder().partial_filter_expression(unread).build();
-    match build(messages, keys.clone(), Some(options)).await? {
-        Err(e) if failure::code(&e) == Some(CANNOT_CREATE) => {
-            create(messages, doc! { "conversationId": 1, "recipientType": 1, "status": 1 }, None).await
-        }
-        outcome => settle(messages, &keys, false, outcome).await,
-    }
 }
 
 /// One conversation per key. Conversations of the original schema have none, and all of them would collide: they get theirs first.

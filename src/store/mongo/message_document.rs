@@ -158,6 +158,9 @@ fn created_at(fields: Fields<'_>) -> Result<Timestamp> {
 }
 
 fn status(fields: Fields<'_>) -> Result<MessageStatus> {
+    if fields.find_date("readAt")?.is_some() {
+        return Ok(MessageStatus::Read);
+    }
     Ok(fields.find_word("status", MessageStatus::parse, "is none we know")?.unwrap_or(MessageStatus::Sent))
 }
 
@@ -187,17 +190,29 @@ pub(super) fn unread(conversation: &ConversationHandle, reader: &Participant, re
     let mut filter = doc! {
         "conversationId": of_conversation(conversation),
         "recipientType": reader.kind().as_str(),
-        "status": { "$in": [MessageStatus::Sent.as_str(), MessageStatus::Delivered.as_str()] },
         "isDeleted": not_set(),
         "messageType": { "$ne": MessageType::CallLog.as_str() },
         // Who hid a message from himself has it no longer to read.
         "deletedBy": { "$ne": reader_key },
     };
+    filter.extend(not_read());
     // What is addressed to one admin is addressed to all.
     if !reader.is_same_identity(&Participant::shared_admin()) {
         filter.insert("recipientId", reader.id());
     }
     filter
+}
+
+/// What is true of a message until somebody reads it; the second half is the condition of the index.
+pub(super) fn not_read() -> Document {
+    let mut filter = doc! { "status": { "$in": [MessageStatus::Sent.as_str(), MessageStatus::Delivered.as_str()] } };
+    filter.extend(has_no_reader());
+    filter
+}
+
+/// Without the status, which changes with "delivered" too.
+pub(super) fn has_no_reader() -> Document {
+    doc! { "readAt": null }
 }
 
 /// A flag that is false, or absent as in older documents.

@@ -146,8 +146,7 @@ impl Engine {
         if let Some(id) = before {
             filter.extend(earlier("createdAt", self.place_of(conversation, id).await?, id.into()));
         }
-        let count = self.messages.count_documents(filter).limit(cap);
-        self.ask("counting messages of conversation", &conversation.key, count).await
+        self.count("counting messages of conversation", &conversation.key, &self.messages, filter, Some(cap)).await
     }
 
     pub(super) async fn changes_since(

@@ -84,16 +84,16 @@ async fn find(engine: &Engine, entries: &mut [Entry<'_>]) -> Result<()> {
             Which::AllUnread => everything.entry(entry.reader.kind()).or_default().extend(filed_under(&entry.mark.conversation)),
         }
     }
-    let unread = doc! { "$in": [MessageStatus::Sent.as_str(), MessageStatus::Delivered.as_str()] };
     let mut filters = Vec::new();
     if !named.is_empty() {
         // Without the conversations: with them the server would weigh three indexes against each other.
-        filters.push(doc! { "_id": { "$in": named }, "status": unread.clone() });
+        filters.push(doc! { "_id": { "$in": named } });
     }
     for (kind, conversations) in everything {
-        filters.push(doc! { "conversationId": { "$in": conversations }, "recipientType": kind.as_str(), "status": unread.clone() });
+        filters.push(doc! { "conversationId": { "$in": conversations }, "recipientType": kind.as_str() });
     }
-    let finds = filters.into_iter().map(|filter| {
+    let finds = filters.into_iter().map(|mut filter| {
+        filter.extend(documents::not_read());
         // What was said is not needed to see whether it is unread.
         let find = engine.messages.find(filter).projection(doc! { "content": 0, "mediaUrl": 0, "thumbnailUrl": 0 });
         engine.collect("finding what is unread in", engine.database.name(), find)
@@ -200,12 +200,12 @@ impl<'a> Entry<'a> {
 
     fn set_read(&self) -> Document {
         let at = date(self.mark.at);
-        let filter = doc! {
+        let mut filter = doc! {
             "_id": { "$in": self.found.iter().map(|(_, id)| Bson::from(*id)).collect::<Vec<_>>() },
-            "status": { "$in": [MessageStatus::Sent.as_str(), MessageStatus::Delivered.as_str()] },
             "isDeleted": not_set(),
             "deletedBy": { "$ne": &self.mark.reader_key },
         };
+        filter.extend(documents::not_read());
         let set = doc! { "$set": { "status": MessageStatus::Read.as_str(), "readAt": at }, "$max": { "updatedAt": at } };
         doc! { "q": filter, "u": set, "multi": true }
     }
