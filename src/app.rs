@@ -39,8 +39,9 @@ use crate::transport::{Links, Places, TrustedProxies};
 
 /// The largest packet a client may send, alike on polling and websocket.
 pub const MAX_PACKET_BYTES: usize = 256 * 1024;
-/// Bytes of a websocket's read buffer, which is kept while nothing comes; a larger packet makes it grow.
-const READ_AT_ONCE: usize = 128;
+/// Bytes of a websocket's read buffer, which is kept while nothing comes; a larger packet makes it grow. It costs no more reading, for
+/// [`crate::transport::GuardedIo`] reads ahead.
+const READ_BUFFER: usize = 128;
 /// Packets waiting for one client; beyond it the connection is closed. Allocated in blocks as it fills.
 const MAX_BUFFERED_PACKETS: usize = 4096;
 
@@ -107,7 +108,7 @@ impl App {
             .max_payload(MAX_PACKET_BYTES as u64)
             .ws_max_message_size(MAX_PACKET_BYTES)
             .ws_max_frame_size(MAX_PACKET_BYTES)
-            .ws_read_buffer_size(READ_AT_ONCE)
+            .ws_read_buffer_size(READ_BUFFER)
             .max_buffer_size(MAX_BUFFERED_PACKETS)
             .connect_timeout(Duration::from_secs(10))
             .with_parser(ParserConfig::common().max_incoming_binaries(8).max_incoming_binary_buf_size(MAX_PACKET_BYTES))

@@ -56,7 +56,7 @@ impl Opening {
             match upgraded.map(hyper::upgrade::Upgraded::downcast::<TokioIo<GuardedIo>>) {
                 Ok(Ok(ours)) => {
                     let mut stream = ours.io.into_inner();
-                    stream.unread(&ours.read_buf);
+                    stream.give_back(&ours.read_buf);
                     entrance(stream, http::Request::from_parts(parts, ()));
                 }
                 Ok(Err(_)) => error!("a websocket came from another listener"),

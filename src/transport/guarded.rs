@@ -1,5 +1,5 @@
-//! A TCP stream that fails when it was cut, or when the peer takes nothing for too long, and that can keep back what goes with what
-//! follows.
+//! A TCP stream that fails when it was cut, or when the peer takes nothing for too long, that can keep back what goes with what follows,
+//! and that reads more at once than it is asked for.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::body::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
@@ -20,8 +19,9 @@ use super::places::Place;
 pub const WRITE_STALL: Duration = Duration::from_secs(10);
 /// Bytes kept back at most; more leave although the link is corked.
 const KEPT_BACK: usize = 4 * 1024;
-/// Bytes read at once at least. The library keeps a small buffer for each websocket, and would ask the system twice for most messages.
-const AT_ONCE: usize = 4 * 1024;
+/// Bytes read at once at least: a usual message. The library's buffer of a websocket is smaller, and would have the system asked several
+/// times for each. Not much more, because what is read ahead counts as one read for the runtime, which lets others have their turn after 128.
+const READ_AT_ONCE: usize = 1024;
 
 /// The stream of one accepted connection.
 pub struct GuardedIo {
@@ -33,18 +33,18 @@ pub struct GuardedIo {
     /// What was written while the link was corked.
     kept_back: Vec<u8>,
     /// What was read already and is wanted next: before the stream came to whoever reads it now, or beyond what he had room for.
-    unread: Option<Box<Bytes>>,
+    unread: Vec<u8>,
 }
 
 impl GuardedIo {
     /// Guards `stream`; cutting `link` makes every later read and write fail. `place` is given back when the stream is dropped.
     pub fn new(stream: TcpStream, link: Arc<Link>, place: Place) -> Self {
-        Self { stream, link, _place: place, stalled: None, kept_back: Vec::new(), unread: None }
+        Self { stream, link, _place: place, stalled: None, kept_back: Vec::new(), unread: Vec::new() }
     }
 
     /// Gives back what was read too much; it is read again first.
-    pub fn unread(&mut self, bytes: &[u8]) {
-        self.unread = (!bytes.is_empty()).then(|| Box::new(Bytes::copy_from_slice(bytes)));
+    pub fn give_back(&mut self, bytes: &[u8]) {
+        self.unread.splice(..0, bytes.iter().copied());
     }
 
     /// Writes or keeps back. The outcome counts the bytes of `buf` alone.
@@ -75,15 +75,15 @@ impl GuardedIo {
 
     /// Reads what there is, and keeps what `buf` has no room for.
     fn poll_read_ahead(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if buf.remaining() >= AT_ONCE {
+        if buf.remaining() >= READ_AT_ONCE {
             return Pin::new(&mut self.stream).poll_read(cx, buf);
         }
-        let mut bytes = [MaybeUninit::uninit(); AT_ONCE];
+        let mut bytes = [MaybeUninit::uninit(); READ_AT_ONCE];
         let mut bytes = ReadBuf::uninit(&mut bytes);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut bytes))?;
         let (wanted, rest) = bytes.filled().split_at(bytes.filled().len().min(buf.remaining()));
         buf.put_slice(wanted);
-        self.unread(rest);
+        self.give_back(rest);
         Poll::Ready(Ok(()))
     }
 
@@ -129,11 +129,13 @@ impl AsyncRead for GuardedIo {
         if this.link.is_cut() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        if let Some(unread) = &mut this.unread {
-            let now = unread.split_to(unread.len().min(buf.remaining()));
-            buf.put_slice(&now);
-            if unread.is_empty() {
-                this.unread = None;
+        if !this.unread.is_empty() {
+            let wanted = this.unread.len().min(buf.remaining());
+            buf.put_slice(&this.unread[..wanted]);
+            this.unread.drain(..wanted);
+            if this.unread.is_empty() {
+                // Most connections say nothing most of the time.
+                this.unread = Vec::new();
             }
             return Poll::Ready(Ok(()));
         }
@@ -276,7 +278,8 @@ mod tests {
     #[tokio::test]
     async fn what_was_read_too_much_is_read_again_first() {
         let (mut near, _link, mut far) = pair().await;
-        near.unread(b"early");
+        near.give_back(b"ly");
+        near.give_back(b"ear");
         far.write_all(b"later").await.expect("written");
         let mut bytes = [0; 3];
         near.read_exact(&mut bytes).await.expect("read");
@@ -284,9 +287,25 @@ mod tests {
         let mut bytes = [0; 7];
         near.read_exact(&mut bytes).await.expect("read");
         assert_eq!(&bytes, b"lylater");
-        near.unread(b"");
+        near.give_back(b"");
         drop(far);
         assert_eq!(near.read(&mut bytes).await.expect("the end"), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_given_back_comes_before_what_was_read_ahead_and_a_cut_ends_both() {
+        let (mut near, link, mut far) = pair().await;
+        far.write_all(b"0123456789").await.expect("written");
+        let mut bytes = [0; 4];
+        near.read_exact(&mut bytes).await.expect("read");
+        assert_eq!(near.unread, b"456789", "read with one call");
+        near.give_back(&bytes);
+        assert_eq!(near.read(&mut []).await.expect("no room"), 0);
+        let mut bytes = [0; 8];
+        near.read_exact(&mut bytes).await.expect("read");
+        assert_eq!(&bytes, b"01234567");
+        link.cut();
+        assert!(near.read(&mut bytes).await.is_err(), "nothing is read of a connection that was cut");
     }
 
     #[tokio::test]
@@ -300,7 +319,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         });
-        let (mut all, mut bytes, mut sizes) = (Vec::new(), [0; AT_ONCE * 2], [100, 1, 512, AT_ONCE * 2].into_iter().cycle());
+        let (mut all, mut bytes, mut sizes) = (Vec::new(), [0; READ_AT_ONCE * 2], [100, 1, 512, READ_AT_ONCE * 2].into_iter().cycle());
         while let Ok(count @ 1..) = near.read(&mut bytes[..sizes.next().expect("a cycle")]).await {
             all.extend_from_slice(&bytes[..count]);
         }

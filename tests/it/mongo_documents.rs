@@ -749,17 +749,28 @@ async fn what_bears_a_time_of_reading_is_read_whatever_its_status() {
     let (admin, staff) = (("admin", "admin"), ("astrologer", ASTROLOGER));
     let mut marked = node_message(1, admin, staff, "marked");
     marked.extend(doc! { "status": "delivered", "readAt": minute(2) });
-    let mut unmarked = node_message(2, admin, staff, "unmarked");
+    let mut wrong = node_message(2, admin, staff, "wrong");
+    wrong.insert("readAt", minute(3));
+    let wrong_id = MessageId::from_bytes(wrong.get_object_id("_id").expect("set above").bytes());
+    let mut unmarked = node_message(3, admin, staff, "unmarked");
     unmarked.insert("readAt", bson::Bson::Null);
+    let mut bare = node_message(4, admin, staff, "bare");
+    bare.remove("status");
     fixture.insert("directconversations", [node_conversation(ObjectId::new(), &format!("admin_{ASTROLOGER}"))]).await;
-    fixture.insert("directmessages", [marked, unmarked]).await;
+    fixture.insert("directmessages", [marked, wrong, unmarked, bare]).await;
     let store = fixture.store().await;
     let conversation = by_key(&store, &format!("admin_{ASTROLOGER}")).await;
     let statuses = async || history(&store, &conversation, &astrologer()).await.iter().map(|m| m.status).collect::<Vec<_>>();
-    assert_eq!(statuses().await, [MessageStatus::Read, MessageStatus::Sent]);
+    use MessageStatus::{Delivered, Read, Sent};
+    assert_eq!(statuses().await, [Read, Read, Sent, Sent]);
+    let ids: Vec<MessageId> = history(&store, &conversation, &astrologer()).await.iter().map(|m| m.id).collect();
+    let handed_over: Vec<_> = ids.iter().map(|id| (conversation.handle.clone(), *id)).collect();
+    assert_eq!(ids[1], wrong_id);
+    assert_eq!(store.mark_delivered(&handed_over, at(5)).await.expect("marked"), ids[2..], "what is read does not become delivered");
+    assert_eq!(statuses().await, [Read, Read, Delivered, Delivered]);
     let read = store.mark_read(read_all(&conversation, &astrologer())).await.expect("marked");
-    assert_eq!((read.ids.len(), read.unread), (1, 0));
-    assert_eq!(statuses().await, [MessageStatus::Read, MessageStatus::Read]);
+    assert_eq!((read.ids.as_slice(), read.unread), (&ids[2..], 0));
+    assert_eq!(statuses().await, [Read; 4]);
     fixture.done(store).await;
 }
 
@@ -778,8 +789,12 @@ async fn marking_as_read_looks_at_what_is_unread_and_not_at_the_whole_conversati
     let sent = store.send_message(message(&conversation, &user(), "the last")).await.expect("sent").message;
     assert_eq!(store.mark_delivered(&[(conversation.handle.clone(), sent.id)], at(61)).await.expect("marked"), [sent.id]);
     fixture.database.run_command(doc! { "profile": 2 }).await.expect("every request is noted");
+    let id = ObjectId::from_bytes(conversation.handle.id.bytes());
+    let counter = format!("unreadCount.{}", conversation.person_key(&astrologer()));
+    let miscounted = fixture.database.collection::<Document>("directconversations");
+    miscounted.update_one(doc! { "_id": id }, doc! { "$set": { counter: 7 } }).await.expect("updated");
     let read = store.mark_read(read_all(&conversation, &astrologer())).await.expect("marked");
-    assert_eq!(read.ids, [sent.id]);
+    assert_eq!((read.ids.as_slice(), read.unread), ([sent.id].as_slice(), 0), "a wrong counter is counted again");
     fixture.database.run_command(doc! { "profile": 0 }).await.expect("no longer");
     let noted = fixture.database.collection::<Document>("system.profile");
     let of_messages = doc! { "ns": format!("{}.directmessages", fixture.database.name()), "docsExamined": { "$exists": true } };

@@ -11,7 +11,7 @@ use tracing::{error, info};
 
 use super::engine::Engine;
 use super::failure::{self, failed, no_answer};
-use super::message_document::has_no_reader;
+use super::message_document::without_read_at;
 use crate::error::Result;
 
 /// Building on old data may take minutes; waiting for ever would hide a dead server.
@@ -27,7 +27,8 @@ pub(super) async fn ensure(engine: &Engine) -> Result<()> {
     // History, `lastMessage` after a deletion.
     create(messages, doc! { "conversationId": 1, "createdAt": -1, "_id": -1 }, None).await?;
     // What is unread. By the date and not by the status, which "delivered" changes: then that costs no look at any index.
-    let unread = IndexOptions::builder().partial_filter_expression(has_no_reader()).build();
+    // Its own name, because databases of earlier versions have one on the same fields.
+    let unread = IndexOptions::builder().name("unread".to_owned()).partial_filter_expression(without_read_at()).build();
     create(messages, doc! { "conversationId": 1, "recipientType": 1 }, Some(unread)).await?;
     // Partial, because older documents have no such field and would all be equal.
     let once = IndexOptions::builder().unique(true).partial_filter_expression(doc! { "clientMessageId": { "$exists": true } }).build();

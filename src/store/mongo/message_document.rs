@@ -203,15 +203,15 @@ pub(super) fn unread(conversation: &ConversationHandle, reader: &Participant, re
     filter
 }
 
-/// What is true of a message until somebody reads it; the second half is the condition of the index.
+/// A message that nobody has read; a missing status means `sent`. The second half is the condition of an index.
 pub(super) fn not_read() -> Document {
-    let mut filter = doc! { "status": { "$in": [MessageStatus::Sent.as_str(), MessageStatus::Delivered.as_str()] } };
-    filter.extend(has_no_reader());
+    let mut filter = doc! { "status": { "$in": [MessageStatus::Sent.as_str(), MessageStatus::Delivered.as_str(), null] } };
+    filter.extend(without_read_at());
     filter
 }
 
-/// Without the status, which changes with "delivered" too.
-pub(super) fn has_no_reader() -> Document {
+/// A message without a time of reading: what is not read, but for documents of programs that set no more than the status.
+pub(super) fn without_read_at() -> Document {
     doc! { "readAt": null }
 }
 
