@@ -31,8 +31,8 @@ use super::receipts::Receipts;
 use super::rejoin::{self, Recent, Rejoin};
 use super::typing::TypingIndicators;
 
-/// The most message ids of one `dm:messages_read`, so that no packet outgrows a client's limit.
-const READ_IDS_PER_EVENT: usize = 1_000;
+/// The most message ids of one `dm:messages_read` or `dm:messages_delivered`, so that no packet outgrows a client's limit.
+pub(super) const IDS_PER_EVENT: usize = 1_000;
 
 /// What the `clientMessageId` of a call log begins with; clients cannot use such ids.
 pub const CALL_LOG_ID: &str = "call_log:";
@@ -336,7 +336,7 @@ impl Messaging {
             // Not info, as above.
             debug!(conversation.key = %known.key(), participant = %user.participant(), messages = ids.len(), "messages were read");
         }
-        for message_ids in ids.chunks(READ_IDS_PER_EVENT) {
+        for message_ids in ids.chunks(IDS_PER_EVENT) {
             let event = ServerEvent::MessagesRead(MessagesRead {
                 message_ids: message_ids.to_vec(),
                 read_by: user.participant().id().to_owned(),

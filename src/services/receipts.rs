@@ -2,7 +2,7 @@
 //!
 //! "Delivered" may come late or, after a crash, not at all; it is never said of a message nobody was handed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +12,18 @@ use tracing::{debug, warn};
 use crate::delivery::{Audience, MessagesDelivered, ServerEvent};
 use crate::models::{ConversationHandle, ConversationKey, Message, MessageId, Participant};
 
+use super::messaging::IDS_PER_EVENT;
 use super::{Core, batches};
 
 /// Marks waiting to be written; when full further ones are forgotten, and the messages stay `sent` until read.
-const QUEUE_LEN: usize = 8192;
-/// The most marks of one write.
-const BATCH: usize = 1000;
-/// How long marks are collected: one write for many messages, and often the read mark comes first and saves it.
-const LINGER: Duration = Duration::from_millis(100);
+const QUEUE_LEN: usize = 16_384;
+/// The most marks told together.
+const BATCH: usize = 8_000;
+/// The most marks of one write, so that others come between.
+const WRITTEN_AT_ONCE: usize = 1_000;
+/// How long marks are collected: one write and one event for many messages, and often the read mark comes first and saves it. Telling a
+/// busy sender costs as much as telling him of a message.
+const LINGER: Duration = Duration::from_millis(250);
 
 /// One message that was handed over.
 struct Mark {
@@ -67,19 +71,27 @@ async fn write_marks(core: Arc<Core>, mut receiver: mpsc::Receiver<Mark>) {
 
 async fn write_batch(core: &Core, marks: Vec<Mark>) {
     let at = core.now();
-    let asked: Vec<_> = marks.iter().map(|m| (m.handle.clone(), m.id)).collect();
-    let changed: std::collections::HashSet<MessageId> = match core.store.mark_delivered(&asked, at).await {
-        Ok(ids) => ids.into_iter().collect(),
-        // Not repeated: reading or the next history page says the same later.
-        Err(e) => return warn!(marks = marks.len(), "delivered marks were not stored: {e}"),
-    };
+    let mut changed: HashSet<MessageId> = HashSet::with_capacity(marks.len());
+    for (written, some) in marks.chunks(WRITTEN_AT_ONCE).enumerate() {
+        let asked: Vec<_> = some.iter().map(|m| (m.handle.clone(), m.id)).collect();
+        match core.store.mark_delivered(&asked, at).await {
+            Ok(ids) => changed.extend(ids),
+            // Not repeated: reading or the next history page says the same later.
+            Err(e) => {
+                warn!(marks = marks.len() - written * WRITTEN_AT_ONCE, "delivered marks were not stored: {e}");
+                break;
+            }
+        }
+    }
     let mut by_pair: HashMap<(ConversationKey, Participant, Participant), Vec<MessageId>> = HashMap::new();
     for mark in marks.into_iter().filter(|m| changed.contains(&m.id)) {
         by_pair.entry((mark.handle.key, mark.sender, mark.recipient)).or_default().push(mark.id);
     }
     for ((conversation, sender, recipient), message_ids) in by_pair {
-        let event =
-            ServerEvent::MessagesDelivered(MessagesDelivered { message_ids, delivered_to: recipient.id().to_owned(), delivered_at: at });
-        core.delivery.emit(&Audience::people([sender]).about(&conversation), &event);
+        for message_ids in message_ids.chunks(IDS_PER_EVENT) {
+            let (message_ids, delivered_to) = (message_ids.to_vec(), recipient.id().to_owned());
+            let event = ServerEvent::MessagesDelivered(MessagesDelivered { message_ids, delivered_to, delivered_at: at });
+            core.delivery.emit(&Audience::people([sender.clone()]).about(&conversation), &event);
+        }
     }
 }
