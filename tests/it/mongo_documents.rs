@@ -808,6 +808,21 @@ async fn marking_as_read_looks_at_what_is_unread_and_not_at_the_whole_conversati
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_an_earlier_version_gets_the_new_index_of_what_is_unread() {
+    let fixture = Fixture::new().await;
+    let messages = fixture.database.collection::<Document>("directmessages");
+    let earlier = IndexOptions::builder().partial_filter_expression(doc! { "status": { "$in": ["sent", "delivered"] } }).build();
+    let keys = doc! { "conversationId": 1, "recipientType": 1 };
+    messages.create_index(IndexModel::builder().keys(keys).options(earlier).build()).await.expect("made");
+    let store = fixture.store().await;
+    let names = messages.list_index_names().await.expect("listed");
+    for name in ["conversationId_1_recipientType_1", "unread"] {
+        assert!(names.iter().any(|there| there == name), "{name} is among {names:?}");
+    }
+    fixture.done(store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_readers_share_a_batch_and_each_gets_his_own() {
     let fixture = Fixture::new().await;
     let store = fixture.store().await;
