@@ -60,8 +60,8 @@ class Bench:
         lines = self.results.get((row, subject), [])
         return [v for v in map(value, lines) if v is not None]
 
-    def against(self, row, subject, mode, flags, stocked=False):
-        """One run of the generator against a server started for it."""
+    def against(self, row, subject, mode, flags, stocked=False, name=None):
+        """One run of the generator against a server started for it; kept under its name, if that is not the subject."""
         plan, programs = self.plan, self.programs
         data = programs.stock(subject, plan.conversations, plan.messages, plan.client_ids) if stocked else None
         programs.start(subject, data)
@@ -71,7 +71,7 @@ class Bench:
             complaint = programs.stop()
         if complaint:
             line["complaint"] = complaint
-        self.add(row, subject, line)
+        self.add(row, name or subject, line)
 
 
 def figure(*path, scale=1.0):

@@ -174,7 +174,7 @@ impl Doors {
             return debug!("a connection went away: {e}");
         }
         let link = Link::new(peer);
-        let io = TokioIo::new(GuardedIo::new(stream, Arc::clone(&link), place));
+        let io = TokioIo::new(Box::new(GuardedIo::new(stream, Arc::clone(&link), place)));
         let proxies = self.proxies;
         let service = self.router.map_request(move |mut request: Request<Incoming>| {
             let client = proxies.client(link.peer().ip(), request.headers());

@@ -16,8 +16,8 @@ use tracing::{debug, error};
 
 use crate::transport::{GuardedIo, Link, engine_query};
 
-/// The way into the library, which serves the stream in a task of its own.
-pub type Entrance = Arc<dyn Fn(GuardedIo, http::Request<()>) + Send + Sync>;
+/// The way into the library, which serves the stream in a task of its own. Boxed, because that task has room for several copies of it.
+pub type Entrance = Arc<dyn Fn(Box<GuardedIo>, http::Request<()>) + Send + Sync>;
 
 /// A request that begins a session by a websocket.
 pub struct Opening {
@@ -53,7 +53,7 @@ impl Opening {
         tokio::spawn(async move {
             let upgraded = upgrade.await;
             link.uncork();
-            match upgraded.map(hyper::upgrade::Upgraded::downcast::<TokioIo<GuardedIo>>) {
+            match upgraded.map(hyper::upgrade::Upgraded::downcast::<TokioIo<Box<GuardedIo>>>) {
                 Ok(Ok(ours)) => {
                     let mut stream = ours.io.into_inner();
                     stream.give_back(&ours.read_buf);

@@ -45,11 +45,8 @@ impl Engine {
 
     async fn set_delivered(&self, messages: &[(ConversationHandle, MessageId)], at: Timestamp) -> Result<Vec<MessageId>> {
         let ids: Vec<MessageId> = messages.iter().map(|(_, id)| *id).collect();
-        let mut filter = doc! {
-            "_id": { "$in": ids.iter().copied().map(Bson::from).collect::<Vec<_>>() },
-            "status": { "$in": [MessageStatus::Sent.as_str(), null] },
-        };
-        filter.extend(documents::without_read_at());
+        let mut filter = doc! { "_id": { "$in": ids.iter().copied().map(Bson::from).collect::<Vec<_>>() } };
+        filter.extend(documents::not_delivered());
         let set =
             doc! { "$set": { "status": MessageStatus::Delivered.as_str(), "deliveredAt": date(at) }, "$max": { "updatedAt": date(at) } };
         let update = self.ask("marking as delivered in", self.database.name(), self.messages.update_many(filter, set)).await?;

@@ -203,9 +203,20 @@ pub(super) fn unread(conversation: &ConversationHandle, reader: &Participant, re
     filter
 }
 
-/// A message that nobody has read; a missing status means `sent`. The second half is the condition of an index.
+/// A message that nobody has read.
 pub(super) fn not_read() -> Document {
-    let mut filter = doc! { "status": { "$in": [MessageStatus::Sent.as_str(), MessageStatus::Delivered.as_str(), null] } };
+    come_to(&[MessageStatus::Sent, MessageStatus::Delivered])
+}
+
+/// A message that has not come to anybody.
+pub(super) fn not_delivered() -> Document {
+    come_to(&[MessageStatus::Sent])
+}
+
+/// An unread message with one of these statuses; a missing one means `sent`. The second half is the condition of an index.
+fn come_to(statuses: &[MessageStatus]) -> Document {
+    let stored = statuses.iter().map(|status| Bson::from(status.as_str())).chain([Bson::Null]);
+    let mut filter = doc! { "status": { "$in": stored.collect::<Vec<_>>() } };
     filter.extend(without_read_at());
     filter
 }
