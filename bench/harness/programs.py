@@ -3,12 +3,14 @@
 import http.client
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -193,6 +195,20 @@ class Programs:
         if mode == "chat":
             self.talked[self.data] = time.monotonic()
         return line
+
+
+def allow_open_files():
+    """As many as the system lets us have; gives how many. A connection is one in the server and one in the generator."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def results_file(kind):
+    """Where the raw lines of this bench go."""
+    results = ROOT / "bench" / "results"
+    results.mkdir(exist_ok=True)
+    return results / f"{kind}-{datetime.now(timezone.utc).strftime('%Y%m%dT%H%M%SZ')}.jsonl"
 
 
 def free_port():
